@@ -1,0 +1,61 @@
+"""Files that are whole or absent: atomic writes, hashes, and where caches live."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+CHUNK_BYTES = 1 << 20
+
+
+def cache_folder() -> Path:
+    """The user's cache folder; the environment variable ``MEDBLIP_CACHE`` overrides it."""
+    override = os.environ.get("MEDBLIP_CACHE")
+    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("medblip"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success sync it and rename it into place.
+
+    A reader sees the old file or the new one, never a part. Safe for several writers: each has
+    its own temporary name and the last rename wins. On an exception the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept, since some writers choose the format by it.
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part{''.join(path.suffixes[-2:])}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as readable JSON atomically; NaN and infinity are errors."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
