@@ -54,8 +54,8 @@ class Volume:
         return replace(self, findings=(*self.findings, *findings))
 
     def __repr__(self) -> str:
-        voxels = "×".join(f"{v:.2f}" for v in self.voxel_sizes)
-        shape = "×".join(str(n) for n in self.shape)
+        voxels = "x".join(f"{v:.2f}" for v in self.voxel_sizes)
+        shape = "x".join(str(n) for n in self.shape)
         low, high = float(self.array.min()), float(self.array.max())
         return (
             f"Volume({self.source}: {shape} voxels of {voxels} mm, {self.axcodes}, "

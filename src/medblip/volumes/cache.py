@@ -1,0 +1,236 @@
+"""Cubes on disk: one safetensors file each, named by what the cube was made from and how.
+
+A reader sees a whole file or none; a damaged file is made again. No name or path of the scan is
+stored, only its content's hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from medblip.errors import InputError, UsageError
+from medblip.findings import Finding
+from medblip.storage import replacing, sha256_of_file
+from medblip.volumes.cube import Cube, SourceFacts
+from medblip.volumes.file_kinds import scan_files
+from medblip.volumes.limits import ReadLimits
+from medblip.volumes.locating import locate, unreadable
+from medblip.volumes.orientation import to_ras
+from medblip.volumes.preprocessing import Preprocessing, preprocess
+from medblip.volumes.reading import read_volume
+from medblip.volumes.volume import Volume
+
+FORMAT = "medblip-cube-1"
+Gate = Callable[[Volume], Iterable[Finding]]
+
+
+def load_cube(
+    path: str | os.PathLike[str],
+    preprocessing: Preprocessing | None = None,
+    cache: Path | None = None,
+    *,
+    volume_index: int | None = None,
+    assume_orientation: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    limits: ReadLimits | None = None,
+    gate: Gate | None = None,
+    gate_version: str = "",
+) -> Cube:
+    """Read and preprocess a scan, or take the cube from the cache if it was done before.
+
+    Args:
+        path, volume_index, assume_orientation, root, limits: as for ``read_volume``.
+        preprocessing: as for ``preprocess``.
+        cache: folder of cubes, made if missing; None neither reads nor writes one.
+        gate: looks at the volume (RAS order) before it is preprocessed; its findings are kept
+            with the cube, and an ``error`` among them refuses the scan.
+        gate_version: changes when the gate would find something else; part of the cache's key.
+
+    Returns:
+        The ``Cube``, with ``source_sha256`` and, if there is a cache, ``cache_file`` set.
+
+    Raises:
+        InputError: as ``read_volume`` and ``preprocess`` do, or the gate's first error.
+        UsageError: ``cache-unwritable`` where the cube cannot be stored.
+    """
+    settings = preprocessing or Preprocessing()
+    limits = limits or ReadLimits()
+    source, digest = _name_and_digest(path, root)
+    options = (volume_index, assume_orientation, asdict(limits), gate is not None, gate_version)
+    file = None if cache is None else cache / cube_file_name(digest, settings, options)
+    if file is not None and (cube := _cached(file, source)) is not None:
+        return cube
+    volume = read_volume(
+        path,
+        volume_index=volume_index,
+        assume_orientation=assume_orientation,
+        root=root,
+        limits=limits,
+    )
+    cube = replace(preprocess(_gated(to_ras(volume), gate), settings), source_sha256=digest)
+    if file is None:
+        return cube
+    write_cube(cube, file)
+    return replace(cube, cache_file=file.name)
+
+
+def cube_file_name(digest: str, preprocessing: Preprocessing, options: object = None) -> str:
+    """Name of a cube's cache file: a hash of the scan's bytes and all that shapes the cube."""
+    text = json.dumps([FORMAT, digest, preprocessing.fingerprint(), options])
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+
+
+def write_cube(cube: Cube, file: Path) -> None:
+    """Write a cube to one safetensors file, whole or not at all.
+
+    Raises:
+        UsageError: ``cache-unwritable`` where the folder cannot be written or the disk is full.
+    """
+    array = np.ascontiguousarray(cube.array)
+    facts = {
+        "affine": cube.affine.tolist(),
+        "bounds": cube.bounds,
+        "facts": asdict(cube.facts),
+        "findings": [[f.code, f.level, f.problem, f.fix] for f in cube.findings],
+        "source_sha256": cube.source_sha256,
+        "crc32": zlib.crc32(array.data),
+    }
+    metadata = {"format": FORMAT, "cube": json.dumps(facts, allow_nan=False)}
+    try:
+        with replacing(file) as temporary:
+            save_file({"array": array}, temporary, metadata)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            str(file.parent),
+            f"a cube cannot be stored here: {reason}",
+            "free space, or choose another cache folder",
+            code="cache-unwritable",
+        ) from error
+
+
+def read_cube(file: str | os.PathLike[str], source: str | None = None) -> Cube:
+    """Read a cube that ``write_cube`` wrote and check it against its checksum.
+
+    Args:
+        file: the safetensors file.
+        source: the scan's name for messages; the cache file's own name if None.
+
+    Raises:
+        InputError: ``missing-file`` or ``corrupt-cube``.
+    """
+    file = Path(file)
+    if not file.exists():
+        raise InputError(
+            file.name,
+            "no such cube in the cache",
+            "run the preparation of the study again",
+            code="missing-file",
+        )
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            metadata = stored.metadata() or {}
+            array = stored.get_tensor("array")
+        return replace(_cube_of(array, metadata, source or file.name), cache_file=file.name)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(file, error) from error
+
+
+def map_cube_array(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The cube's voxels, memory-mapped and read-only: uint8 ``(size, size, size)``.
+
+    Only pages that are touched are read, and processes share them; the checksum is not checked.
+
+    Raises:
+        InputError: ``corrupt-cube`` where the file is damaged or cut.
+    """
+    file = Path(file)
+    try:
+        with file.open("rb") as handle:
+            header_bytes = int.from_bytes(handle.read(8), "little")
+            if header_bytes > file.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            entry = json.loads(handle.read(header_bytes))["array"]
+        if entry["dtype"] != "U8":
+            raise ValueError(f"the voxels are {entry['dtype']}")
+        offset = 8 + header_bytes + entry["data_offsets"][0]
+        return np.memmap(file, np.uint8, mode="r", offset=offset, shape=tuple(entry["shape"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _corrupt(file, error) from error
+
+
+def _name_and_digest(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None
+) -> tuple[str, str]:
+    """The scan's name for messages, and the SHA-256 of its bytes (of both files of a pair)."""
+    located = locate(path, root)
+    try:
+        files = scan_files(located).all
+        digests = [sha256_of_file(part.path) for part in files]
+    except OSError as error:
+        raise unreadable(located.name, error) from None
+    if len(digests) == 1:
+        return files[0].name, digests[0]
+    return files[0].name, hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _gated(ras: Volume, gate: Gate | None) -> Volume:
+    if gate is None:
+        return ras
+    findings = tuple(gate(ras))
+    for finding in findings:
+        if finding.level == "error":
+            raise InputError(ras.source, finding.problem, finding.fix, code=finding.code)
+    return ras.with_findings(*findings)
+
+
+def _cached(file: Path, source: str) -> Cube | None:
+    try:
+        return read_cube(file, source)
+    except InputError:
+        return None  # missing, cut or damaged: it is made again
+
+
+def _cube_of(array: NDArray[np.uint8], metadata: dict[str, str], source: str) -> Cube:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"the format is {metadata.get('format')}, expected {FORMAT}")
+    stored: dict[str, Any] = json.loads(metadata["cube"])
+    if array.dtype != np.uint8 or array.ndim != 3:
+        raise ValueError(f"the voxels are {array.dtype} of shape {array.shape}")
+    if zlib.crc32(array.data) != stored["crc32"]:
+        raise ValueError("the voxels do not match their checksum")
+    facts = stored["facts"]
+    x, y, z = ((int(low), int(high)) for low, high in stored["bounds"])
+    return Cube(
+        array=array,
+        affine=np.array(stored["affine"], dtype=np.float64).reshape(4, 4),
+        bounds=(x, y, z),
+        facts=SourceFacts(tuple(facts["shape"]), tuple(facts["voxel_sizes"]), facts["axcodes"]),
+        findings=tuple(
+            Finding(code, level, source, problem, fix)
+            for code, level, problem, fix in stored["findings"]
+        ),
+        source=source,
+        source_sha256=stored["source_sha256"],
+    )
+
+
+def _corrupt(file: Path, error: Exception) -> InputError:
+    return InputError(
+        file.name,
+        f"the cached cube is damaged: {error}",
+        "delete it and prepare the scan again",
+        code="corrupt-cube",
+    )

@@ -1,0 +1,164 @@
+"""From a scan in any orientation and field of view to one upright cube of bytes.
+
+The paper pads the volume to a cube and resizes it. Here the cube is laid around the head, not
+around the field of view, so that the same head fills it whatever was scanned around it, and the
+affine alone decides where right, front and top are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medblip.errors import InputError, UsageError
+from medblip.volumes.cube import Cube, SourceFacts, bounds_of
+from medblip.volumes.head_box import head_box
+from medblip.volumes.head_mask import head_mask
+from medblip.volumes.orientation import to_ras
+from medblip.volumes.resampling import Grid, resample
+from medblip.volumes.volume import Volume
+
+Floats = NDArray[np.float32]
+Matrix = NDArray[np.float64]
+HIGHEST = 255.0
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a scan becomes a cube; equal settings give equal cubes and equal fingerprints.
+
+    Attributes:
+        size: voxels along each edge of the cube (the paper's 224; the embedded model's 112).
+        fov_mm: edge of the cube in mm. None lets the longest edge of the head's box fill the
+            cube, as the paper's resizing does; a number keeps the physical scale of every head.
+        lower_percentile, upper_percentile: intensities within the head that become 1 and 255.
+        max_height_mm: what lies lower than this below the top of the head is left out.
+        margin_mm: room kept around the head's box.
+    """
+
+    version: ClassVar[str] = "1"  # raise it whenever the same scan would give another cube
+
+    size: int = 112
+    fov_mm: float | None = None
+    lower_percentile: float = 1.0
+    upper_percentile: float = 99.5
+    max_height_mm: float = 180.0
+    margin_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        _require(8 <= self.size <= 1024, "size", self.size, "8 to 1024 voxels")
+        _require(
+            self.fov_mm is None or 50 <= self.fov_mm <= 1000, "fov_mm", self.fov_mm, "50 to 1000 mm"
+        )
+        percentiles = (self.lower_percentile, self.upper_percentile)
+        _require(
+            0 <= percentiles[0] < percentiles[1] <= 100,
+            "lower_percentile, upper_percentile",
+            percentiles,
+            "0 <= lower < upper <= 100",
+        )
+        _require(self.max_height_mm > 0, "max_height_mm", self.max_height_mm, "more than 0 mm")
+        _require(0 <= self.margin_mm <= 100, "margin_mm", self.margin_mm, "0 to 100 mm")
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any setting and with the version of the code."""
+        text = json.dumps({"version": self.version, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def preprocess(volume: Volume, preprocessing: Preprocessing | None = None) -> Cube:
+    """Turn upright, find the head, cut to it, scale its intensities, resample to a cube.
+
+    Args:
+        volume: a scan in any orientation, float32 without NaN.
+        preprocessing: settings; ``Preprocessing()`` if None.
+
+    Returns:
+        A ``Cube`` of uint8 ``(size, size, size)``, RAS+, the head centred, background 0.
+
+    Raises:
+        InputError: ``no-head-found`` or ``no-contrast``.
+    """
+    settings = preprocessing or Preprocessing()
+    ras = to_ras(volume)
+    mask = head_mask(ras)
+    box = _head_box_mm(ras, mask, settings)
+    affine = _cube_affine(box, settings)
+    grid = _block_of(box, affine, ras, settings)
+
+    part = grid.source_box(ras.shape)
+    scaled = _scaled_to_bytes(ras.array, mask, part, settings, ras.source)
+    values = resample(scaled, grid.within(part))
+
+    array = np.zeros((settings.size,) * 3, dtype=np.uint8)
+    target = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.shape, strict=True))
+    array[target] = np.rint(values)
+    facts = SourceFacts(ras.shape, ras.voxel_sizes, volume.axcodes)
+    return Cube(array, affine, bounds_of(array), facts, volume.findings, volume.source)
+
+
+def _require(condition: bool, field: str, found: object, expected: str) -> None:
+    if not condition:
+        raise UsageError(
+            f"preprocessing.{field}",
+            f"is {found}; expected {expected}",
+            "correct the recipe",
+            code="bad-preprocessing",
+        )
+
+
+def _head_box_mm(ras: Volume, mask: NDArray[np.bool_], settings: Preprocessing) -> Matrix:
+    """Lowest and highest corner ``(2, 3)`` of the head's box in mm, with the margin."""
+    parallel = Grid(ras.affine, (0, 0, 0), ras.shape).is_parallel()
+    box = head_box(mask, ras.affine, settings.max_height_mm, parallel=parallel)
+    return box + np.array([[-settings.margin_mm], [settings.margin_mm]])
+
+
+def _cube_affine(box: Matrix, settings: Preprocessing) -> Matrix:
+    """Cube voxel -> mm: axes along the world's, the box in the middle."""
+    edge = float((box[1] - box[0]).max()) if settings.fov_mm is None else settings.fov_mm
+    voxel = edge / settings.size
+    affine = np.diag([voxel, voxel, voxel, 1.0])
+    affine[:3, 3] = box.mean(axis=0) - voxel * (settings.size - 1) / 2
+    return affine
+
+
+def _block_of(box: Matrix, affine: Matrix, ras: Volume, settings: Preprocessing) -> Grid:
+    """The cube's voxels whose centres lie in the box; all others stay 0."""
+    indices = (box - affine[:3, 3]) / affine[0, 0]
+    low = np.clip(np.ceil(indices[0] - 1e-6), 0, settings.size - 1).astype(int)
+    high = np.clip(np.floor(indices[1] + 1e-6), low, settings.size - 1).astype(int)
+    x, y, z = (int(n) for n in low)
+    i, j, k = (int(n) for n in high - low + 1)
+    return Grid(np.linalg.inv(ras.affine) @ affine, (x, y, z), (i, j, k))
+
+
+def _scaled_to_bytes(
+    array: Floats,
+    mask: NDArray[np.bool_],
+    part: tuple[slice, slice, slice],
+    settings: Preprocessing,
+    name: str,
+) -> Floats:
+    """The part's head scaled to 1 to 255 by robust limits, its background exactly 0."""
+    head = array[part][mask[part]]
+    low, high = np.percentile(
+        head[:: max(1, head.size // 200_000)],
+        [settings.lower_percentile, settings.upper_percentile],
+    )
+    if not high > low:
+        raise InputError(
+            name,
+            f"no contrast: nearly every voxel of the head is {low:g}; expected a scan",
+            "give the scan itself, not a mask",
+            code="no-contrast",
+        )
+    scaled = (array[part] - np.float32(low)) * np.float32((HIGHEST - 1) / (high - low)) + 1
+    np.clip(scaled, 1, HIGHEST, out=scaled)
+    scaled *= mask[part]
+    return scaled
