@@ -1,0 +1,1 @@
+"""Data sets as they are downloaded, made into one study folder."""
