@@ -1,0 +1,178 @@
+"""One simulated T1 scan: the template, deformed by atrophy and chance, seen by one scanner.
+
+One composed resampling: output voxel -> world -> rotated and scaled head -> displaced template
+coordinate -> intensity; then the scanner's contrast, bias field and Rician noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from medblip.simulate.anatomy import FIELD_STEP_MM, Anatomy
+from medblip.simulate.cohort import Session, Site, Subject
+
+# Largest displacement in mm per unit of severity z and of age deviation. The first two are
+# amplitudes of 1.6 z + 0.5 age in voxels of 2.1 mm; cortical thinning is weaker.
+MM_PER_SEVERITY: Mapping[str, float] = {"ventricles": 3.3, "medial_temporal": 3.3, "cortex": 1.2}
+MM_PER_AGE: Mapping[str, float] = {"ventricles": 1.0, "medial_temporal": 1.0, "cortex": 0.4}
+
+WARP_LATTICE = 6
+WARP_MM = 2.7
+ROTATION_RAD = 0.05
+SCALE_SD = 0.04
+COARSE_MM = 4.0
+BRAIN_CENTRE_MM = (0.0, -18.0, 12.0)
+# Field of view in mm (right-left, posterior-anterior, inferior-superior): mean and jitter.
+FOV_MM = {True: (165.0, 200.0, 172.0), False: (190.0, 228.0, 200.0)}
+FOV_JITTER_MM = 10.0
+
+
+@dataclass(frozen=True)
+class Scan:
+    """``array`` int16 in the site's voxel order, ``affine`` to RAS+ mm, and the true change."""
+
+    array: NDArray[np.int16]
+    affine: NDArray[np.float64]
+    truth: Mapping[str, float]
+
+
+def acquire(anatomy: Anatomy, subject: Subject, session: Session) -> Scan:
+    """Scan ``subject`` at ``session``; the same arguments give the same bytes."""
+    number = int(session.session_id.removeprefix("ses-"))
+    shared = np.random.default_rng((*subject.seed, 0))  # anatomy: the same at each visit
+    own = np.random.default_rng((*subject.seed, number))  # position and noise: new each visit
+    amounts = atrophy_mm(session)
+    lattice = shared.normal(0.0, WARP_MM, (3, *(WARP_LATTICE,) * 3)).astype(np.float32)
+    scale = 1.0 + SCALE_SD * shared.normal()
+
+    shape, affine = _draw_grid(own, subject.site)
+    rotation = _rotation(own.normal(0.0, ROTATION_RAD, 3))
+    coordinates = _template_coordinates(anatomy, shape, affine, rotation * scale, lattice, amounts)
+    template = anatomy.brain if subject.site.skull_stripped else anatomy.head
+    image = _sample(torch.from_numpy(template), anatomy.origin, 1.0, coordinates)[0]
+    array = _scanner_signal(image.numpy(), subject.site, own)
+    array, affine = _reorient(array, affine, subject.site.axcodes)
+    return Scan(array, affine, _truth(anatomy, amounts))
+
+
+def atrophy_mm(session: Session) -> dict[str, float]:
+    """Largest displacement in mm of each region at this visit."""
+    return {
+        name: MM_PER_SEVERITY[name] * session.severity + MM_PER_AGE[name] * session.age_deviation
+        for name in MM_PER_SEVERITY
+    }
+
+
+def _draw_grid(
+    rng: np.random.Generator, site: Site
+) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Shape and RAS+ affine of the output: jittered field of view round a jittered centre."""
+    extent = np.array(FOV_MM[site.skull_stripped]) + rng.uniform(0, FOV_JITTER_MM, 3)
+    voxel = np.array(site.voxel_mm)
+    i, j, k = np.ceil(extent / voxel).astype(int)
+    shape = (int(i), int(j), int(k))
+    centre = np.array(BRAIN_CENTRE_MM) + rng.normal(0.0, 2.0, 3)
+    affine = np.diag([*voxel, 1.0])
+    affine[:3, 3] = centre - voxel * (np.array(shape) - 1) / 2
+    return shape, affine
+
+
+def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = [n for n in range(3) if n != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = turn @ matrix
+    return matrix
+
+
+def _template_coordinates(
+    anatomy: Anatomy,
+    shape: tuple[int, int, int],
+    affine: NDArray[np.float64],
+    linear: NDArray[np.float64],
+    lattice: NDArray[np.float32],
+    amounts: Mapping[str, float],
+) -> torch.Tensor:
+    """Template world mm of each output voxel, ``(3, i, j, k)``.
+
+    The map is smooth, so it is made on a coarse grid with the same corners and then enlarged.
+    """
+    voxel = affine.diagonal()[:3]
+    coarse = [max(2, int(n * v / COARSE_MM)) for n, v in zip(shape, voxel, strict=True)]
+    axes = [
+        torch.linspace(float(o), float(o + (n - 1) * v), c)
+        for o, n, v, c in zip(affine[:3, 3], shape, voxel, coarse, strict=True)
+    ]
+    world = torch.stack(torch.meshgrid(*axes, indexing="ij"))  # (3, ci, cj, ck)
+    centre = torch.tensor(BRAIN_CENTRE_MM).view(3, 1, 1, 1)
+    matrix = torch.from_numpy(linear.astype(np.float32))
+    head = torch.einsum("ab,bijk->aijk", matrix, world - centre) + centre
+
+    warp = F.interpolate(
+        torch.from_numpy(lattice)[None], size=coarse, mode="trilinear", align_corners=True
+    )[0]
+    displaced = head + warp
+    for name, amount in amounts.items():
+        field = torch.from_numpy(anatomy.fields[name])
+        displaced = displaced + amount * _sample(field, anatomy.origin, FIELD_STEP_MM, head)
+    return F.interpolate(displaced[None], size=shape, mode="trilinear", align_corners=True)[0]
+
+
+def _sample(
+    image: torch.Tensor, origin: NDArray[np.float64], step: float, world: torch.Tensor
+) -> torch.Tensor:
+    """Trilinear values of ``image`` ``([c,] x, y, z)`` at ``world`` ``(3, i, j, k)`` in mm."""
+    image = image if image.ndim == 4 else image[None]
+    size = torch.tensor(image.shape[1:], dtype=torch.float32).view(3, 1, 1, 1)
+    start = torch.from_numpy(origin.astype(np.float32)).view(3, 1, 1, 1)
+    unit = (world - start) / step * (2.0 / (size - 1.0)) - 1.0
+    # grid_sample wants the last axis first.
+    grid = unit.flip(0).permute(1, 2, 3, 0)[None]
+    return F.grid_sample(image[None], grid, align_corners=True, padding_mode="zeros")[0]
+
+
+def _scanner_signal(
+    image: NDArray[np.float32], site: Site, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    """Contrast (gamma), bias field and Rician noise; background of stripped scans stays 0."""
+    inside = image > 0.02
+    signal = np.clip(image, 0.0, None) ** site.gamma
+    lattice = torch.from_numpy(rng.normal(0.0, site.bias, (1, 1, 3, 3, 3)).astype(np.float32))
+    bias = F.interpolate(lattice, size=image.shape, mode="trilinear", align_corners=True)[0, 0]
+    signal = signal * torch.exp(bias).numpy()
+    noise = rng.standard_normal((2, *image.shape), dtype=np.float32) * site.noise
+    signal = np.sqrt((signal + noise[0]) ** 2 + noise[1] ** 2)
+    if site.skull_stripped:
+        signal = np.where(inside, signal, 0.0)
+    scaled: NDArray[np.int16] = np.clip(np.rint(signal * site.intensity), 0, 32767).astype(np.int16)
+    return scaled
+
+
+def _reorient(
+    array: NDArray[np.int16], affine: NDArray[np.float64], axcodes: str
+) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    current = nib.orientations.axcodes2ornt("RAS")
+    wanted = nib.orientations.axcodes2ornt(axcodes)
+    transform = nib.orientations.ornt_transform(current, wanted)
+    turned = nib.orientations.apply_orientation(array, transform)
+    turned_affine = affine @ nib.orientations.inv_ornt_aff(transform, array.shape)
+    return np.ascontiguousarray(turned), turned_affine
+
+
+def _truth(anatomy: Anatomy, amounts: Mapping[str, float]) -> dict[str, float]:
+    """Mean displacement in mm inside each region, by name."""
+    truth = {}
+    for name, amount in amounts.items():
+        norm = np.sqrt((anatomy.fields[name] ** 2).sum(axis=0))
+        truth[f"{name}_mean_mm"] = float(amount * norm[anatomy.regions[name]].mean())
+    return truth
