@@ -1,0 +1,57 @@
+"""A folder with a manifest, written last: whole by its hashes, or not whole by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from medblip.storage import sha256_of_file, write_json
+
+MANIFEST_NAME = "manifest.json"
+
+
+def write_manifest(folder: Path) -> None:
+    """List every file of ``folder`` with size and SHA-256; the folder counts as whole after it."""
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST_NAME
+    }
+    write_json(folder / MANIFEST_NAME, {"version": 1, "files": files})
+
+
+def differences(folder: Path) -> list[str]:
+    """What keeps ``folder`` from being whole, e.g. ``config.json is missing``; empty if nothing.
+
+    Every byte is hashed at every call: a size and a date can stay the same when a disk fails.
+    Files that were added count too, since model loaders act on files by their names alone.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        expected = {
+            name: (int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        }
+    except FileNotFoundError:
+        return [f"{MANIFEST_NAME} is missing"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{MANIFEST_NAME} is not readable"]
+    present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    found = [f"{name} is missing" for name in sorted(expected.keys() - present)]
+    found += [
+        f"{name} does not belong there"
+        for name in sorted(present - expected.keys() - {MANIFEST_NAME})
+    ]
+    found += [
+        f"{name} is not as it was written"
+        for name in sorted(expected.keys() & present)
+        if not _is_as_listed(folder / name, *expected[name])
+    ]
+    return found
+
+
+def _is_as_listed(path: Path, size: int, sha256: str) -> bool:
+    try:
+        return path.stat().st_size == size and sha256_of_file(path) == sha256
+    except OSError:  # a failing disk, a folder of that name
+        return False
