@@ -1,0 +1,396 @@
+"""MedBLIP: volume -> patch tokens -> queries -> prefix -> language model (Chen and Hong).
+
+Shapes in the comments are those of the paper's recipe: 224^3 voxels, 343 patches and CLS of width
+1408, 32 queries of width 768.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, initialization
+
+from medblip.model.bases import mark_initialised, new_language, new_vision
+from medblip.model.checkpoint import CheckpointMixin
+from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
+from medblip.model.lora import add_lora
+from medblip.model.losses import (
+    IGNORED,
+    answer_loss,
+    contrastive_loss,
+    gather_rows,
+    positions_to_keep,
+    same_text,
+)
+from medblip.model.medqformer import MedQFormer, pool_text
+from medblip.model.output import MedBlipOutput
+from medblip.model.patch_embedding import PatchEmbedding3d
+from medblip.model.vision import encode_tokens, freeze, tower_of
+
+TEMPERATURES = (0.01, 0.5)  # the range of the learned contrastive temperature
+
+
+class MedBlipPreTrainedModel(CheckpointMixin, PreTrainedModel):  # type: ignore[misc]
+    config_class = MedBlipConfig
+    base_model_prefix = "medblip"
+    main_input_name = "pixel_values"
+    input_modalities = ["image", "text"]  # noqa: RUF012
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _no_split_modules = ["MedQFormerLayer", "PatchEmbedding3d"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear | nn.Embedding):
+            initialization.normal_(module.weight, std=std)
+            if isinstance(module, nn.Linear):
+                initialization.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            initialization.ones_(module.weight)
+            initialization.zeros_(module.bias)
+        elif isinstance(module, PatchEmbedding3d):
+            initialization.trunc_normal_(module.projection.weight, std=std)
+            initialization.zeros_(module.projection.bias)  # type: ignore[arg-type]  # it has one
+            initialization.trunc_normal_(module.cls_token, std=std)
+            initialization.trunc_normal_(module.positions, std=std)
+        elif isinstance(module, MedBlipForConditionalGeneration):
+            initialization.trunc_normal_(module.query_tokens, std=std)
+            initialization.constant_(module.prefix_scale, std)
+            initialization.constant_(module.temperature, module.config.itc_temperature)
+
+
+class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+    """The whole system. Learned: everything but the two towers, and LoRA where configured.
+
+    Args:
+        config: sizes of everything.
+        vision_model, language_model: ready towers; built from the configuration if None.
+    """
+
+    def __init__(
+        self,
+        config: MedBlipConfig,
+        vision_model: PreTrainedModel | None = None,
+        language_model: PreTrainedModel | None = None,
+    ) -> None:
+        super().__init__(config)
+        vision_config = cast(PreTrainedConfig, config.vision_config)
+        q = cast(MedQFormerConfig, config.qformer_config)
+        self.vision_model = vision_model or new_vision(vision_config)
+        self.language_model = language_model or new_language(
+            cast(PreTrainedConfig, config.text_config)
+        )
+        language_width = self.get_input_embeddings().embedding_dim
+
+        self.patch_embedding = PatchEmbedding3d(
+            vision_config.hidden_size, config.volume_size, config.volume_patch_size
+        )
+        self.query_tokens = nn.Parameter(torch.zeros(1, q.num_query_tokens, q.hidden_size))
+        self.qformer = MedQFormer(q)
+        self.text_map = nn.Linear(language_width, q.hidden_size)
+        self.text_positions = nn.Embedding(q.max_text_positions, q.hidden_size)
+        self.image_contrast = nn.Linear(q.hidden_size, config.itc_hidden_size)
+        self.text_contrast = nn.Linear(q.hidden_size, config.itc_hidden_size)
+        self.temperature = nn.Parameter(torch.tensor(float(config.itc_temperature)))
+        self.prefix_map = nn.Linear(q.hidden_size, language_width)
+        self.prefix_scale = nn.Parameter(torch.tensor(1.0))
+
+        for tower in (vision_model, language_model):
+            if tower is not None:
+                mark_initialised(tower)
+        self.post_init()
+        freeze(self.vision_model)
+        freeze(self.language_model)
+        if config.lora is not None:
+            add_lora(self.language_model, config.lora)
+        forward_arguments = inspect.signature(self.language_model.forward).parameters
+        self._takes_position_ids = "position_ids" in forward_arguments
+        self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
+
+    @classmethod
+    def from_components(
+        cls,
+        config: MedBlipConfig,
+        vision_model: PreTrainedModel,
+        language_model: PreTrainedModel,
+    ) -> MedBlipForConditionalGeneration:
+        """A new model round two pretrained towers, its entry started as ``config`` says."""
+        model = cls(config, vision_model, language_model)
+        if config.patch_init == "inflate":
+            source = tower_of(vision_model.config).patch_filter(vision_model)
+            model.patch_embedding.inflate(source)
+        with torch.no_grad():
+            # The prefix starts at the size of the token embeddings: unscaled ones stall training.
+            # They are asked for and not read, since some models (BioGPT) scale what they hold.
+            table = model.get_input_embeddings()
+            words = table(torch.arange(table.num_embeddings, device=table.weight.device))
+            model.prefix_scale.fill_(float(words.float().std()))
+        return model
+
+    # ------------------------------------------------------------------ what transformers asks for
+    def get_input_embeddings(self) -> nn.Embedding:
+        return cast(nn.Embedding, self.language_model.get_input_embeddings())
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Of both towers, or by name (``{"text_config": "eager"}``); MedQFormer's is torch's own."""
+        towers = {"vision_config": self.vision_model, "text_config": self.language_model}
+        if isinstance(attn_implementation, str):
+            attn_implementation = dict.fromkeys(towers, attn_implementation)
+        for name, wanted in attn_implementation.items():
+            towers[name].set_attn_implementation(wanted, *args, **kwargs)
+
+    def train(self, mode: bool = True) -> MedBlipForConditionalGeneration:
+        """Training mode for what is learned; the frozen towers never drop anything out."""
+        super().train(mode)
+        self.vision_model.eval()
+        self.language_model.eval()
+        for name, module in self.language_model.named_modules():
+            if "lora_" in name:
+                module.train(mode)
+        return self
+
+    # ------------------------------------------------------------------ image -> prefix
+    def encode_image(self, pixel_values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Volumes to image tokens.
+
+        Args:
+            pixel_values: ``(batch, 1, 224, 224, 224)`` float in [0, 1], RAS+, background 0.
+
+        Returns:
+            ``(batch, 344, 1408)`` and a boolean mask ``(batch, 344)``, or None if all are real.
+        """
+        tokens = self.patch_embedding(pixel_values)
+        foreground = None
+        if self.config.skip_background:
+            foreground = self.patch_embedding.foreground(pixel_values)
+        return encode_tokens(self.vision_model, tokens, foreground)
+
+    def query_image(self, image_tokens: Tensor, image_mask: Tensor | None = None) -> Tensor:
+        """The query stream: ``(batch, 344, 1408)`` -> ``(batch, 32, 768)``."""
+        queries = self.query_tokens.expand(len(image_tokens), -1, -1)
+        image_tokens = image_tokens.to(self.query_tokens.dtype)
+        hidden: Tensor = self.qformer(queries, None, image_tokens, image_mask)
+        return hidden
+
+    def make_prefix(self, query_states: Tensor) -> Tensor:
+        """``(batch, 32, 768)`` -> ``(batch, 32, language width)`` at the size of its embeddings."""
+        projected = self.prefix_map(query_states)
+        return F.layer_norm(projected, projected.shape[-1:]) * self.prefix_scale
+
+    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The text stream: token ids ``(batch, length)`` -> pooled ``(batch, 768)``."""
+        words = self._embed(ids, mask).to(self.text_map.weight.dtype)
+        places = (mask.long().cumsum(1) - 1).clamp(min=0)  # independent of padding
+        hidden = self.text_map(words) + self.text_positions(places)
+        return pool_text(self.qformer(hidden, mask.bool()), mask)
+
+    def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token embeddings; padding may be an id that the embedding table does not reach."""
+        embedded: Tensor = self.get_input_embeddings()(ids.masked_fill(~mask.bool(), 0))
+        return embedded
+
+    # ------------------------------------------------------------------ prompt
+    def embed_prompt(
+        self, input_ids: Tensor, attention_mask: Tensor, prefix: Tensor | None
+    ) -> Tensor:
+        """Token embeddings with the prefix at its placeholders.
+
+        Args:
+            input_ids: ``(batch, length)``, ``config.image_token_id`` at prefix positions. Rows
+                without placeholders are prompts without an image.
+            prefix: ``(images, 32, width)``, one for each row with placeholders, in order.
+
+        Raises:
+            ValueError: placeholders and prefixes do not match.
+        """
+        places = (input_ids == self.config.image_token_id) & attention_mask.bool()
+        embeddings = self._embed(input_ids, attention_mask.bool() & ~places)
+        found = [n for n in places.sum(1).tolist() if n]
+        given = [] if prefix is None else [prefix.shape[1]] * prefix.shape[0]
+        if found != given:
+            raise ValueError(
+                f"the prompts with an image hold {found} prefix positions, the images give "
+                f"{given}; pass one volume for each prompt that announces one"
+            )
+        if prefix is None:
+            return embeddings
+        return embeddings.masked_scatter(places.unsqueeze(-1), prefix.to(embeddings.dtype))
+
+    def prepare_prompt(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        image_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Image and text to language model inputs.
+
+        Returns:
+            ``inputs_embeds (batch, length, width)``, ``attention_mask``, query states or None.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if pixel_values is not None:
+            image_tokens, image_mask = self.encode_image(pixel_values)
+        if image_tokens is None:
+            return self.embed_prompt(input_ids, attention_mask, None), attention_mask, None
+        states = self.query_image(image_tokens, image_mask)
+        embeddings = self.embed_prompt(input_ids, attention_mask, self.make_prefix(states))
+        return embeddings, attention_mask, states
+
+    # ------------------------------------------------------------------ forward
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        record_ids: Tensor | None = None,
+        record_mask: Tensor | None = None,
+        answer_ids: Tensor | None = None,
+        answer_mask: Tensor | None = None,
+        contrast_rows: Tensor | None = None,
+        **kwargs: Any,
+    ) -> MedBlipOutput:
+        """All losses whose inputs are given.
+
+        Args:
+            input_ids, attention_mask: prompts ``(batch, length)``, left-padded; for causal models
+                the answer follows the prompt. None skips the language model.
+            labels: answer tokens, -100 elsewhere; ``(batch, length)`` for causal models,
+                ``(batch, answer length)`` for encoder-decoder ones.
+            pixel_values: volumes, or ``image_tokens`` with ``image_mask`` from the token cache.
+            record_ids, record_mask: record of each image, for ITC(I, T).
+            answer_ids, answer_mask: question and answer of each image, for ITC(I, Q&A).
+            contrast_rows: which images the contrastive texts belong to; None for all.
+            kwargs: passed to the language model.
+        """
+        if pixel_values is not None:
+            image_tokens, image_mask = self.encode_image(pixel_values)
+        out = MedBlipOutput()
+        if image_tokens is not None:
+            out.query_states = self.query_image(image_tokens, image_mask)
+            states = out.query_states if contrast_rows is None else out.query_states[contrast_rows]
+            if record_ids is not None:
+                out.itc_record = self.contrast(states, record_ids, record_mask)
+            if answer_ids is not None:
+                out.itc_answer = self.contrast(states, answer_ids, answer_mask)
+        if input_ids is not None:
+            self._language(out, input_ids, attention_mask, labels, **kwargs)
+        out.loss = self._total(out)
+        return out
+
+    def contrast(self, query_states: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
+        """One contrastive loss of Eq. 4 over the images and texts of all processes."""
+        mask = torch.ones_like(ids) if mask is None else mask
+        image = F.normalize(self.image_contrast(query_states), dim=-1)
+        text = F.normalize(self.text_contrast(self.embed_text(ids, mask)), dim=-1)
+        image, text = gather_rows(image), gather_rows(text)
+        if self.config.itc_targets == "same_text":
+            positives = same_text(gather_rows(ids), gather_rows(mask))
+        else:
+            positives = torch.eye(len(text), dtype=torch.bool, device=text.device)
+        # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
+        self.temperature.data.clamp_(*TEMPERATURES)
+        return contrastive_loss(
+            image, text, self.temperature, positives, float(self.config.itc_label_smoothing)
+        )
+
+    def _language(
+        self,
+        out: MedBlipOutput,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        labels: Tensor | None,
+        **kwargs: Any,
+    ) -> None:
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        prefix = None if out.query_states is None else self.make_prefix(out.query_states)
+        embeddings = self.embed_prompt(input_ids, attention_mask, prefix)
+        if self.config.is_encoder_decoder:
+            result = self.language_model(
+                inputs_embeds=embeddings, attention_mask=attention_mask, labels=labels, **kwargs
+            )
+            out.logits, out.language = result.logits, result.loss
+            out.encoder_last_hidden_state = result.encoder_last_hidden_state
+        else:
+            keep = positions_to_keep(labels)
+            result = self.run_decoder(embeddings, attention_mask, keep, **kwargs)
+            out.logits = result.logits
+            if labels is not None:
+                out.language = answer_loss(result.logits, labels)
+        out.past_key_values = getattr(result, "past_key_values", None)
+
+    def run_decoder(
+        self, embeddings: Tensor, attention_mask: Tensor, keep: int = 0, **kwargs: Any
+    ) -> Any:
+        """A causal language model on embeddings; ``keep`` last positions of logits, 0 for all.
+
+        Returns the language model's own output: ``logits``, ``past_key_values`` if asked for.
+        """
+        if self._takes_position_ids:
+            places = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+            kwargs.setdefault("position_ids", places[:, -embeddings.shape[1] :])
+        if self._takes_logits_to_keep:
+            kwargs.setdefault("logits_to_keep", keep)
+        result = self.language_model(
+            inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
+        )
+        if not self._takes_logits_to_keep and keep:
+            result.logits = result.logits[:, -keep:]
+        return result
+
+    def _total(self, out: MedBlipOutput) -> Tensor | None:
+        weights = self.config.loss_weights
+        parts = [
+            weights[name] * part
+            for name in ("itc_record", "itc_answer", "language")
+            if weights[name] > 0 and (part := getattr(out, name)) is not None
+        ]
+        return sum(parts[1:], parts[0]) if parts else None
+
+    # ------------------------------------------------------------------ generation
+    @torch.no_grad()
+    def generate(  # type: ignore[override]  # an image beside the ids; options by name
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_tokens: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Answer tokens ``(batch, new tokens)``; every option of the language model's ``generate``.
+
+        Only the new tokens are returned, for causal and for encoder-decoder models alike (the
+        latter with their decoder start token first).
+        """
+        embeddings, attention_mask, _ = self.prepare_prompt(
+            input_ids, attention_mask, pixel_values, image_tokens, image_mask
+        )
+        language_model: Any = self.language_model
+        generated: Tensor = language_model.generate(
+            inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
+        )
+        return generated
+
+
+__all__ = ["IGNORED", "MedBlipForConditionalGeneration", "MedBlipOutput"]

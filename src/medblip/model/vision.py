@@ -1,0 +1,164 @@
+"""Frozen 2D vision transformers behind one small adapter: blocks, final norm, patch filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    Blip2VisionModel,
+    Dinov2Model,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SiglipVisionModel,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class PatchFilter2d:
+    """What a 2D encoder's entry is made of; the start of the 3D one.
+
+    Attributes:
+        weight: ``(width, 3, p, p)``; bias ``(width,)``.
+        positions: ``(side * side, width)`` of the patches; ``cls_position`` ``(width,)``.
+        cls_token: ``(width,)``; zeros for encoders without one.
+        mean, std: ``(3,)`` normalisation that the encoder was trained with.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    positions: Tensor
+    cls_token: Tensor
+    cls_position: Tensor
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class Tower:
+    """How to enter one family of vision models past its own embeddings."""
+
+    model_class: type[PreTrainedModel]
+    encode: Callable[[Any, Tensor], Tensor]
+    patch_filter: Callable[[Any], PatchFilter2d]
+
+
+def _encode_dinov2(model: Dinov2Model, tokens: Tensor) -> Tensor:
+    return model.layernorm(model.encoder(tokens).last_hidden_state)
+
+
+def _filter_dinov2(model: Dinov2Model) -> PatchFilter2d:
+    e = model.embeddings
+    conv, positions = e.patch_embeddings.projection, e.position_embeddings[0]
+    return _patch_filter(
+        conv, positions[1:], e.cls_token.flatten(), positions[0], IMAGENET_MEAN, IMAGENET_STD
+    )
+
+
+def _encode_embeds(model: Blip2VisionModel | SiglipVisionModel, tokens: Tensor) -> Tensor:
+    return model.post_layernorm(model.encoder(inputs_embeds=tokens).last_hidden_state)
+
+
+def _filter_blip2(model: Blip2VisionModel) -> PatchFilter2d:
+    e = model.embeddings
+    positions = e.position_embedding[0]
+    return _patch_filter(
+        e.patch_embedding,
+        positions[1:],
+        e.class_embedding.flatten(),
+        positions[0],
+        CLIP_MEAN,
+        CLIP_STD,
+    )
+
+
+def _filter_siglip(model: SiglipVisionModel) -> PatchFilter2d:
+    e = model.embeddings
+    positions = e.position_embedding.weight
+    nothing = torch.zeros_like(positions[0])  # SigLIP has no CLS token
+    half = (0.5, 0.5, 0.5)
+    return _patch_filter(e.patch_embedding, positions, nothing, nothing, half, half)
+
+
+def _patch_filter(
+    conv: nn.Conv2d,
+    positions: Tensor,
+    cls_token: Tensor,
+    cls_position: Tensor,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> PatchFilter2d:
+    weight = conv.weight
+    bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias
+    return PatchFilter2d(
+        weight,
+        bias,
+        positions,
+        cls_token,
+        cls_position,
+        weight.new_tensor(mean),
+        weight.new_tensor(std),
+    )
+
+
+TOWERS: Mapping[str, Tower] = {
+    "dinov2": Tower(Dinov2Model, _encode_dinov2, _filter_dinov2),
+    "blip_2_vision_model": Tower(Blip2VisionModel, _encode_embeds, _filter_blip2),
+    "siglip_vision_model": Tower(SiglipVisionModel, _encode_embeds, _filter_siglip),
+}
+
+
+def tower_of(config: PreTrainedConfig) -> Tower:
+    """The adapter of a vision model's configuration.
+
+    Raises:
+        ValueError: its ``model_type`` is not in :data:`TOWERS`.
+    """
+    kind = config.model_type
+    if kind not in TOWERS:
+        raise ValueError(f"vision model_type {kind!r} is not known; known: {sorted(TOWERS)}")
+    return TOWERS[kind]
+
+
+def encode_tokens(
+    model: PreTrainedModel, tokens: Tensor, foreground: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Run the frozen blocks and the final norm.
+
+    Args:
+        tokens: ``(batch, 1 + patches, width)`` from the 3D patch embedding.
+        foreground: boolean ``(batch, 1 + patches)``; tokens outside are dropped before the
+            blocks. Rows that keep equally many tokens run together, so no padding enters the
+            attention and the result does not depend on the batch. None keeps all.
+
+    Returns:
+        Encoded tokens ``(batch, longest, width)``, zero past each row's own length, and the
+        boolean mask ``(batch, longest)``; the mask is None where all were kept.
+    """
+    encode = tower_of(model.config).encode
+    tokens = tokens.to(model.dtype)  # the frozen tower may be kept in half precision
+    if foreground is None:
+        return encode(model, tokens), None
+    lengths = foreground.sum(1)
+    longest = int(lengths.max())
+    out = tokens.new_zeros(len(tokens), longest, tokens.shape[-1])
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero().flatten()
+        kept = tokens[rows][foreground[rows]].view(len(rows), length, -1)
+        out[rows, :length] = encode(model, kept).to(out.dtype)
+    mask = torch.arange(longest, device=tokens.device)[None] < lengths[:, None]
+    return out, mask
+
+
+def freeze(model: nn.Module) -> None:
+    """No gradient for the weights, no dropout; gradients still flow through."""
+    model.requires_grad_(False)
+    model.eval()
