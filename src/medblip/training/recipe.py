@@ -1,0 +1,210 @@
+"""The recipe: everything a run is made from, typed, on disk as YAML, printed as resolved."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medblip.errors import InputError, UsageError
+from medblip.storage import write_text
+from medblip.study.record import DEFAULT_FIELDS
+
+MAX_RECIPE_BYTES = 1 << 20
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QFormerSection(_Section):
+    """Size of the MedQFormer; the paper's is 32 queries of 768, 12 layers."""
+
+    num_query_tokens: int = Field(32, ge=1)
+    hidden_size: int = Field(384, ge=8)
+    num_hidden_layers: int = Field(4, ge=1)
+    num_attention_heads: int = Field(6, ge=1)
+    intermediate_size: int = Field(1536, ge=8)
+    hidden_dropout_prob: float = Field(0.1, ge=0, lt=1)
+    attention_probs_dropout_prob: float = Field(0.1, ge=0, lt=1)
+
+
+class LoraSection(_Section):
+    """LoRA on query and value of every attention block of the language model."""
+
+    r: int = Field(8, ge=1)
+    lora_alpha: int = Field(16, ge=1)
+    lora_dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class ModelSection(_Section):
+    """Which frozen towers, and the sizes of what is learned between them."""
+
+    vision: str = "embedded:vision"
+    vision_revision: str | None = None
+    language: str = "embedded:language"
+    language_revision: str | None = None
+    volume_size: int = Field(112, ge=8)
+    volume_patch_size: int = Field(16, ge=2)
+    patch_init: Literal["inflate", "random"] = "inflate"
+    skip_background: bool = True
+    itc_targets: Literal["same_text", "one_hot"] = "same_text"
+    prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    qformer: QFormerSection = QFormerSection()
+    lora: LoraSection | None = LoraSection()
+
+
+class RecordSection(_Section):
+    """Which fields the record text says; each can be switched off by leaving its name out."""
+
+    fields: tuple[str, ...] = DEFAULT_FIELDS
+
+
+class StageSection(_Section):
+    """One stage of training.
+
+    Attributes:
+        steps: optimizer steps; ``0`` leaves the stage out.
+        batch_size: samples a step.
+        learning_rate, prefix_learning_rate, lora_learning_rate: peaks of the MedQFormer's side,
+            the map into the language model, and LoRA; linear warm-up, then cosine. The map is
+            new when stage 2 begins, while the MedQFormer is not.
+        itc_record, itc_answer, language: weights of the losses (Eqs. 4 and 5). A stage without
+            ``language`` never runs the language model.
+        token_dropout: share of image tokens left out at random.
+        token_noise: sd of noise on image tokens, in units of the tokens' own sd.
+        without_image, blank_image, without_record: shares of samples that show the record alone,
+            the record with a blank image, and the image alone.
+        evaluate_every: steps between looks at the validation split.
+    """
+
+    steps: int = Field(..., ge=0)
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    prefix_learning_rate: float = Field(3e-3, gt=0)
+    lora_learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    itc_record: float = Field(1.0, ge=0)
+    itc_answer: float = Field(1.0, ge=0)
+    language: float = Field(1.0, ge=0)
+    token_dropout: float = Field(0.5, ge=0, lt=1)
+    token_noise: float = Field(0.3, ge=0)
+    without_image: float = Field(0.0, ge=0, le=1)
+    blank_image: float = Field(0.0, ge=0, le=1)
+    without_record: float = Field(0.0, ge=0, le=1)
+    evaluate_every: int = Field(100, ge=1)
+    save_every: int = Field(100, ge=1)
+
+
+class Recipe(_Section):
+    """A whole run.
+
+    Attributes:
+        precision: ``auto`` uses bfloat16 where the device computes it natively, else float32.
+        align: stage 1, contrastive losses alone on cached tokens.
+        tune: stage 2, all losses.
+    """
+
+    name: str = "custom"
+    seed: int = Field(0, ge=0)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    sessions: Literal["all", "first"] = "all"
+    model: ModelSection = ModelSection()
+    record: RecordSection = RecordSection()
+    align: StageSection
+    tune: StageSection
+
+    def to_yaml(self) -> str:
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
+    def write(self, path: Path) -> None:
+        write_text(path, self.to_yaml())
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    folder = Path(str(resources.files("medblip") / "recipes"))
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: path of a YAML file, or the name of a shipped recipe such as ``embedded``.
+        overrides: ``key.path=value`` pairs; values are YAML.
+
+    Raises:
+        InputError: the file is absent, not YAML, or breaks the schema; a misspelled key names
+            the nearest.
+        UsageError: an override is not ``key=value``.
+    """
+    path = shipped_recipes().get(str(source), Path(source))
+    values = _read_yaml(path)
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise InputError(path.name, _explain(error), code="bad-recipe") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        known = ", ".join(shipped_recipes())
+        raise InputError(
+            str(path), "no such recipe", f"give a YAML file, or one of: {known}", code="no-recipe"
+        )
+    if path.stat().st_size > MAX_RECIPE_BYTES:
+        raise InputError(path.name, "larger than 1 MiB, which no recipe is", code="bad-recipe")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(path.name, f"not readable as YAML ({error})", code="bad-recipe") from error
+    if not isinstance(values, dict):
+        raise InputError(path.name, "holds no `key: value` pairs", code="bad-recipe")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UsageError(override, "expected key=value, e.g. tune.steps=500", code="bad-override")
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        child = place.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError(override, f"`{parent}` holds a value, not a section")
+        place = child
+    place[last] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(item) for item in error.errors(include_url=False))
+
+
+def _explain_one(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{where}: {item['msg']}, found {item['input']!r}"
+    section: Any = Recipe
+    for part in item["loc"][:-1]:
+        section = _section_of(section.model_fields[part].annotation)
+    nearest = difflib.get_close_matches(str(item["loc"][-1]), section.model_fields, n=1)
+    hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
+    return f"unknown key `{where}`{hint}"
+
+
+def _section_of(annotation: Any) -> Any:
+    """The section class of a field's annotation, optional or not."""
+    options = getattr(annotation, "__args__", (annotation,))
+    return next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))

@@ -1,0 +1,106 @@
+"""The frozen encoder's output per volume, kept on disk and memory-mapped.
+
+Valid only while patch embedding and vision encoder stay as they are: the key holds the hash of
+their weights, so a changed encoder never meets old tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from tqdm import tqdm
+
+from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
+from medblip.storage import replacing
+from medblip.training.precision import autocast
+from medblip.volumes import map_cube_array
+
+TOKENS = "tokens"
+VERSION = 1
+
+
+def encoder_key(model: MedBlipForConditionalGeneration, precision: str) -> str:
+    """Hash of all that the tokens of a volume depend on besides its cube."""
+    digest = hashlib.sha256(f"{VERSION} {precision} {model.config.skip_background}".encode())
+    state = {
+        **{f"p.{k}": v for k, v in model.patch_embedding.state_dict().items()},
+        **{f"v.{k}": v for k, v in model.vision_model.state_dict().items()},
+    }
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class TokenCache:
+    """Tokens of volumes under one encoder.
+
+    Args:
+        model: gives patch embedding and vision encoder.
+        cubes: the volume cache's folder.
+        folder: where token caches live; each encoder has a sub-folder.
+        precision: ``float32`` or ``bfloat16`` for the encoder's arithmetic.
+    """
+
+    def __init__(
+        self,
+        model: MedBlipForConditionalGeneration,
+        cubes: Path,
+        folder: Path,
+        precision: str = "float32",
+    ) -> None:
+        self.model = model
+        self.cubes = cubes
+        self.precision = precision
+        self.folder = folder / encoder_key(model, precision)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def fill(self, names: Iterable[str], *, progress: bool = True) -> int:
+        """Encode every cube of ``names`` that has no tokens yet; returns how many were encoded."""
+        todo = [name for name in dict.fromkeys(names) if not self._whole(name)]
+        bar = tqdm(todo, desc="Encoding volumes", unit="volume", disable=not progress or not todo)
+        for name in bar:
+            self._write(name, self.encode(map_cube_array(self.cubes / name)))
+        return len(todo)
+
+    def tokens(self, name: str) -> NDArray[np.float32]:
+        """``(tokens, width)`` of one cube, CLS first; encoded now if a file is damaged."""
+        try:
+            with safe_open(self.folder / name, framework="numpy") as file:
+                return np.asarray(file.get_tensor(TOKENS), dtype=np.float32)
+        except (SafetensorError, OSError):
+            self._write(name, self.encode(map_cube_array(self.cubes / name)))
+            return self.tokens(name)
+
+    def blank(self) -> NDArray[np.float32]:
+        """Tokens of a volume that is background throughout."""
+        size = self.model.config.volume_size
+        return self.encode(np.zeros((size,) * 3, np.uint8)).astype(np.float32)
+
+    @torch.inference_mode()
+    def encode(self, cube: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """``(D, H, W)`` uint8 -> ``(tokens, width)`` float16, without padding."""
+        device = self.model.query_tokens.device
+        pixels = torch.from_numpy(np.array(cube)).to(device).float()[None, None] / 255.0
+        with autocast(device, self.precision):
+            tokens, _ = self.model.encode_image(pixels)
+        encoded: NDArray[np.float16] = tokens[0].half().cpu().numpy()
+        return encoded
+
+    def _whole(self, name: str) -> bool:
+        try:
+            with safe_open(self.folder / name, framework="numpy") as file:
+                return TOKENS in file.keys()  # noqa: SIM118 - safe_open is not a dict
+        except (SafetensorError, OSError):
+            return False
+
+    def _write(self, name: str, tokens: NDArray[np.float16]) -> None:
+        with replacing(self.folder / name) as temporary:
+            save_file({TOKENS: tokens}, temporary)

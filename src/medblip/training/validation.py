@@ -1,0 +1,103 @@
+"""A look at held-out subjects during training: likelihood answers, accuracy and log loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from medblip.model.likelihood import score_answers
+from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
+from medblip.model.prompt import PromptBuilder, pad_left
+from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.record import record_text
+from medblip.study.study import Example
+from medblip.training.data import question_and_answer, stack_tokens
+from medblip.training.precision import autocast
+from medblip.training.token_cache import TokenCache
+
+BATCH = 16
+
+
+class Validation:
+    """Measures a model on ``examples`` with image and record.
+
+    Args:
+        language: score answers with the language model; else by the contrastive similarity of
+            image and question-and-answer, which is all that stage 1 trains.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        fields: Sequence[str],
+        cache: TokenCache,
+        prompts: PromptBuilder,
+        precision: str,
+        language: bool,
+    ) -> None:
+        self.examples = examples
+        self.fields = fields
+        self.cache = cache
+        self.prompts = prompts
+        self.precision = precision
+        self.language = language
+        self.truth = torch.tensor([LABELS.index(e.label) for e in examples])
+
+    @torch.inference_mode()
+    def measure(self, model: MedBlipForConditionalGeneration) -> dict[str, float]:
+        """``validation_accuracy`` (0 to 1) and ``validation_log_loss`` (nats)."""
+        training = model.training
+        model.eval()
+        score = self._language_scores if self.language else self._contrast_scores
+        with autocast(model.query_tokens.device, self.precision):
+            scores = torch.cat([score(model, batch) for batch in self._batches()]).float().cpu()
+        model.train(training)
+        return {
+            "validation_accuracy": float((scores.argmax(1) == self.truth).float().mean()),
+            "validation_log_loss": float(F.cross_entropy(scores, self.truth)),
+        }
+
+    def _batches(self) -> Iterator[Sequence[Example]]:
+        for start in range(0, len(self.examples), BATCH):
+            yield self.examples[start : start + BATCH]
+
+    def _tokens(
+        self, batch: Sequence[Example], device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, mask = stack_tokens([self.cache.tokens(e.cube) for e in batch])
+        return tokens.to(device), mask.to(device)
+
+    def _language_scores(
+        self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
+    ) -> torch.Tensor:
+        device = model.query_tokens.device
+        records = [record_text(e.fields, self.fields) for e in batch]
+        rows = [self.prompts.prompt(record, QUESTION).ids for record in records]
+        ids, mask = (
+            torch.tensor(np.array(x)).to(device)
+            for x in pad_left(rows, self.prompts.tokenizer.pad_token_id)
+        )
+        tokens, image_mask = self._tokens(batch, device)
+        candidates = [self.prompts.answer(ANSWERS[label]) for label in LABELS]
+        return score_answers(
+            model, candidates, ids, mask, image_tokens=tokens, image_mask=image_mask
+        )
+
+    def _contrast_scores(
+        self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
+    ) -> torch.Tensor:
+        device = model.query_tokens.device
+        texts = [
+            self.prompts.contrast_text(question_and_answer(ANSWERS[label]), 512) for label in LABELS
+        ]
+        ids, mask = (
+            torch.tensor(x).to(device) for x in pad_left(texts, self.prompts.tokenizer.pad_token_id)
+        )
+        answers = F.normalize(model.text_contrast(model.embed_text(ids, mask)), dim=-1)
+        states = model.query_image(*self._tokens(batch, device))
+        images = F.normalize(model.image_contrast(states), dim=-1)
+        similarity = torch.einsum("iqd,td->itq", images, answers).amax(-1)
+        return similarity / model.temperature
