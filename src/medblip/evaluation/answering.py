@@ -1,0 +1,212 @@
+"""``ask``: one scan, one record, one question, one answer that says what it is worth."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from medblip.evaluation.calibration import Temperature
+from medblip.findings import Finding
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.model.likelihood import score_answers
+from medblip.notice import RESEARCH_USE
+from medblip.storage import sha256_of_file
+from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.record import clean_question, clean_text
+from medblip.volumes import Cube, Volume, read_volume, to_ras
+from medblip.volumes.gate import Reference, check_plausibility
+
+SCHEMA = "medblip-answer/1"
+MAX_RECORD_CHARACTERS = 20_000
+MAX_NEW_TOKENS = 40
+
+
+class Answer(BaseModel):
+    """What ``ask`` returns, and the JSON that ``medblip ask --json`` prints.
+
+    Attributes:
+        answer: the sentence; None where the model abstained.
+        label: NC, MCI or AD; ``unparsed`` for free questions; None where abstained.
+        probabilities: of each label, summing to one; empty for free questions and abstention.
+        calibrated: whether a temperature was fitted on validation subjects.
+        scoring: ``summed log-probability`` (not length-normalised) or ``generated text``.
+        abstained, reason: no answer, and why.
+        findings: what was noticed about scan, record and question.
+        picture: path of the scan in three planes, where one was drawn.
+        evidence_map: path of an evidence map, once there is one.
+        model_sha256, input_sha256: of the learned weights and of the scan's file.
+        notice: the research-use sentence.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_: str = Field(default=SCHEMA, serialization_alias="schema")
+    question: str
+    answer: str | None = None
+    label: str | None = None
+    probabilities: dict[str, float] = {}
+    calibrated: bool = False
+    temperature: float = 1.0
+    scoring: str = "summed log-probability"
+    abstained: bool = False
+    reason: str | None = None
+    findings: list[dict[str, str]] = []
+    picture: str | None = None
+    evidence_map: str | None = None
+    model_sha256: str = ""
+    input_sha256: str = ""
+    notice: str = RESEARCH_USE
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, indent=2)
+
+
+def ask(
+    model: MedBlipForConditionalGeneration,
+    processor: MedBlipProcessor,
+    scan: str | Path | Volume,
+    record: str = "",
+    question: str = QUESTION,
+    *,
+    temperature: Temperature | None = None,
+    reference: Reference | None = None,
+    volume_index: int | None = None,
+    assume_orientation: str | None = None,
+) -> Answer:
+    """Answer a question about one scan and its record.
+
+    The scan passes the plausibility gate first; where it does not, the answer abstains and says
+    why. The paper's question is answered by the likelihood of each diagnosis, any other one by
+    generated text.
+
+    Args:
+        scan: path, or a volume already read.
+        record: free text; cleaned and capped, and never read as an instruction.
+        temperature: calibration fitted on validation subjects; none means uncalibrated.
+        reference: template for the gate's anatomy check.
+        volume_index, assume_orientation: see :func:`medblip.volumes.read_volume`.
+
+    Raises:
+        InputError: the scan cannot be read, or the question is empty.
+    """
+    temperature = temperature or Temperature()
+    question, notes = clean_question(question)
+    record, more = clean_text(record, max_chars=MAX_RECORD_CHARACTERS)
+    if isinstance(scan, Volume):
+        volume, scan_sha256 = scan, hashlib.sha256(scan.array.tobytes()).hexdigest()
+    else:
+        volume = read_volume(
+            Path(scan), volume_index=volume_index, assume_orientation=assume_orientation
+        )
+        scan_sha256 = sha256_of_file(Path(scan))
+    volume = to_ras(volume)
+    findings = [*volume.findings, *check_plausibility(volume, reference), *notes, *more]
+    facts: dict[str, Any] = {
+        "question": question,
+        "model_sha256": model_sha256(model),
+        "input_sha256": scan_sha256,
+    }
+    refusals = [f for f in findings if f.level == "error"]
+    if refusals:
+        return Answer(
+            **facts,
+            abstained=True,
+            reason=refusals[0].problem,
+            findings=[f.as_dict() for f in findings],
+        )
+    cube = processor.image_processor.cube(volume)
+    findings += [f for f in cube.findings if f not in findings]
+    answer = _diagnose if question == QUESTION else _generate
+    given = answer(model, processor, cube, record, question, temperature, findings)
+    return Answer(**facts, **given, findings=[f.as_dict() for f in findings])
+
+
+def _diagnose(
+    model: MedBlipForConditionalGeneration,
+    processor: MedBlipProcessor,
+    cube: Cube,
+    record: str,
+    question: str,
+    temperature: Temperature,
+    findings: list[Finding],
+) -> dict[str, Any]:
+    inputs = _inputs(model, processor, cube, record, question, findings)
+    candidates = [processor.prompts.answer(ANSWERS[label]) for label in LABELS]
+    scores = score_answers(model, candidates, **inputs).float().cpu().numpy()
+    probabilities = temperature.probabilities(scores)[0]
+    label = LABELS[int(probabilities.argmax())]
+    return {
+        "answer": ANSWERS[label],
+        "label": label,
+        "probabilities": {n: float(p) for n, p in zip(LABELS, probabilities, strict=True)},
+        "calibrated": temperature.calibrated,
+        "temperature": temperature.value,
+    }
+
+
+def _generate(
+    model: MedBlipForConditionalGeneration,
+    processor: MedBlipProcessor,
+    cube: Cube,
+    record: str,
+    question: str,
+    temperature: Temperature,
+    findings: list[Finding],
+) -> dict[str, Any]:
+    findings.append(
+        Finding(
+            "free-question",
+            "warning",
+            "question",
+            "this checkpoint was trained on the diagnosis question alone",
+            "take the text as a continuation by the language model, not as a reading of the scan",
+        )
+    )
+    inputs = _inputs(model, processor, cube, record, question, findings)
+    generated = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+    text = processor.batch_decode(generated)[0]
+    return {"answer": text, "label": label_of_text(text), "scoring": "generated text"}
+
+
+def label_of_text(text: str) -> str:
+    """The label whose answer ``text`` is, letter for letter, or ``unparsed``; never a guess."""
+    plain = text.strip().rstrip(".").casefold()
+    return next((label for label in LABELS if ANSWERS[label] == plain), "unparsed")
+
+
+def _inputs(
+    model: MedBlipForConditionalGeneration,
+    processor: MedBlipProcessor,
+    cube: Cube,
+    record: str,
+    question: str,
+    findings: list[Finding],
+) -> dict[str, torch.Tensor]:
+    cut = processor.prompts.prompt(record, question).record_tokens_cut
+    if cut:
+        findings.append(
+            Finding(
+                "record-cut",
+                "warning",
+                "record",
+                f"{cut} tokens were cut from its middle; prefix and question are whole",
+                "shorten the record",
+            )
+        )
+    inputs = processor(volumes=[cube], records=[record], questions=[question])
+    device = model.query_tokens.device
+    return {name: value.to(device) for name, value in inputs.items()}
+
+
+def model_sha256(model: MedBlipForConditionalGeneration) -> str:
+    """Hash of what was learned: the weights outside the frozen bases, and the adapter."""
+    digest = hashlib.sha256()
+    learned = {n: p for n, p in model.state_dict().items() if "lora_" in n}
+    for name, tensor in sorted((model.learned_state() | learned).items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()

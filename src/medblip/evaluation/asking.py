@@ -1,0 +1,90 @@
+"""``medblip ask``: files in, one answer and a picture out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoProcessor
+
+from medblip.errors import InputError
+from medblip.evaluation.answering import Answer, ask
+from medblip.evaluation.calibration import Temperature
+from medblip.model import MedBlipForConditionalGeneration
+from medblip.model.pretrained import embedded_files
+from medblip.storage import replacing
+from medblip.study.labels import QUESTION
+from medblip.study.record import parse_fields, record_text
+from medblip.volumes import Preprocessing, Volume, preprocess, read_volume
+from medblip.volumes.gate import Reference
+from medblip.volumes.slices import three_planes_png
+
+
+def ask_files(
+    scan: Path,
+    model: Path,
+    *,
+    record: str = "",
+    fields: str = "",
+    question: str = "",
+    picture: Path | None = None,
+    volume_index: int | None = None,
+    assume_orientation: str | None = None,
+) -> Answer:
+    """Answer about a scan file with the checkpoint in ``model``, and draw the scan.
+
+    Args:
+        fields: ``age=74,sex=F,...`` said as the record; ``record`` is free text.
+        picture: where the PNG goes; by default beside the caller, named after the scan.
+
+    Raises:
+        InputError: the scan, the record or the checkpoint cannot be used.
+    """
+    text = record_text(parse_fields(fields, "--fields")) if fields else record
+    volume = read_volume(scan, volume_index=volume_index, assume_orientation=assume_orientation)
+    loaded = MedBlipForConditionalGeneration.from_pretrained(_checkpoint(model))
+    answer = ask(
+        loaded,
+        AutoProcessor.from_pretrained(model),
+        scan,
+        text,
+        question or QUESTION,
+        temperature=Temperature.load(model),
+        reference=_reference(),
+        volume_index=volume_index,
+        assume_orientation=assume_orientation,
+    )
+    drawn = picture or Path(f"{scan.name.split('.')[0]}_medblip.png")
+    return answer.model_copy(update={"picture": _draw(volume, drawn)})
+
+
+def _checkpoint(model: Path) -> Path:
+    if not model.is_dir():
+        raise InputError(
+            str(model),
+            "there is no checkpoint here",
+            "run `medblip demo` first, or name one with --model",
+            code="no-checkpoint",
+        )
+    return model
+
+
+def _reference() -> Reference | None:
+    """The template that the gate compares with, where the embedded weights are at hand."""
+    try:
+        return Reference.from_folder(embedded_files(verify=False).anatomy)
+    except InputError:
+        return None
+
+
+def _draw(volume: Volume, path: Path) -> str | None:
+    """Draw even what was refused, so that the user sees why; a volume without a head has none."""
+    try:
+        cube = preprocess(volume, Preprocessing())
+    except InputError:
+        return None
+    with replacing(path) as temporary:
+        temporary.write_bytes(three_planes_png(cube))
+    return str(path)
+
+
+__all__ = ["ask_files"]

@@ -1,0 +1,123 @@
+"""What keeps a vision-language model honest: the same subjects with an input withheld or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.model.likelihood import score_answers
+from medblip.model.prompt import pad_left
+from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.record import record_text
+from medblip.study.study import Example
+from medblip.training.data import stack_tokens
+from medblip.training.precision import autocast
+from medblip.training.token_cache import TokenCache
+
+Condition = Literal["full", "record", "image", "other_image", "blank_image"]
+BATCH = 20
+
+
+@dataclass(frozen=True)
+class ControlText:
+    """How a condition is told to a reader; ``withholds`` names the input it does without."""
+
+    title: str
+    explanation: str
+    withholds: Literal["image", "record", ""]
+
+
+CONTROLS: dict[Condition, ControlText] = {
+    "full": ControlText("Image and record", "The model as it is used.", ""),
+    "record": ControlText("Record only", "No image, and the prompt announces none.", "image"),
+    "image": ControlText("Image only", "The record is left out of the prompt.", "record"),
+    "other_image": ControlText(
+        "Another subject's image",
+        "The record with the scan of another test subject, drawn without regard to the label.",
+        "image",
+    ),
+    "blank_image": ControlText(
+        "Blank image", "The record with an empty volume that the prompt still announces.", "image"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model with all it needs to score study examples under any condition."""
+
+    model: MedBlipForConditionalGeneration
+    processor: MedBlipProcessor
+    cache: TokenCache
+    fields: Sequence[str]
+    precision: str
+
+    def score(
+        self, examples: Sequence[Example], condition: Condition, *, seed: int = 0, progress: bool
+    ) -> NDArray[np.float32]:
+        """Log-probability of each answer, ``(examples, len(LABELS))``."""
+        if not examples:
+            return np.zeros((0, len(LABELS)), np.float32)
+        shown = other_subjects(examples, seed) if condition == "other_image" else list(examples)
+        starts = range(0, len(examples), BATCH)
+        title = CONTROLS[condition].title
+        bar = tqdm(starts, desc=f"Answering: {title}", unit="batch", disable=not progress)
+        parts = [
+            self._score_batch(examples[s : s + BATCH], shown[s : s + BATCH], condition) for s in bar
+        ]
+        return np.concatenate(parts)
+
+    def _score_batch(
+        self, examples: Sequence[Example], shown: Sequence[Example], condition: Condition
+    ) -> NDArray[np.float32]:
+        device = self.model.query_tokens.device
+        prompts = self.processor.prompts
+        with_image = condition != "record"
+        rows = [
+            prompts.prompt(
+                "" if condition == "image" else record_text(e.fields, self.fields),
+                QUESTION,
+                image=with_image,
+            ).ids
+            for e in examples
+        ]
+        ids, mask = (
+            torch.tensor(x).to(device)
+            for x in pad_left(rows, self.processor.tokenizer.pad_token_id)
+        )
+        image: dict[str, torch.Tensor] = {}
+        if with_image:
+            blank = condition == "blank_image"
+            tokens = [self.cache.blank() if blank else self.cache.tokens(e.cube) for e in shown]
+            stacked, image_mask = stack_tokens(tokens)
+            image = {"image_tokens": stacked.to(device), "image_mask": image_mask.to(device)}
+        candidates = [prompts.answer(ANSWERS[label]) for label in LABELS]
+        with autocast(device, self.precision):
+            scores = score_answers(self.model, candidates, ids, mask, **image)
+        array: NDArray[np.float32] = scores.float().cpu().numpy()
+        return array
+
+
+def other_subjects(examples: Sequence[Example], seed: int) -> list[Example]:
+    """For each example the scan of another subject, each scan used about once.
+
+    A shuffled order is shifted until no subject meets its own scan.
+    """
+    subjects = [e.participant_id for e in examples]
+    if len(set(subjects)) < 2:
+        return list(examples)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(examples))
+    partner = np.empty(len(examples), int)
+    partner[order] = np.roll(order, 1)
+    for i in range(len(examples)):
+        if subjects[partner[i]] == subjects[i]:
+            partner[i] = rng.choice([j for j, s in enumerate(subjects) if s != subjects[i]])
+    return [examples[j] for j in partner]

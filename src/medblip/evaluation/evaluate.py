@@ -1,0 +1,276 @@
+"""``evaluate``: a trained run on held-out subjects, with its controls, as numbers and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+from transformers import AutoProcessor
+
+from medblip.errors import InputError
+from medblip.evaluation.calibration import Temperature, fit_temperature
+from medblip.evaluation.controls import CONTROLS, Condition, Scorer
+from medblip.evaluation.intervals import PairedDifference, paired_difference
+from medblip.evaluation.metrics import ClassificationMetrics, classification_metrics
+from medblip.evaluation.simple_models import (
+    FeatureTable,
+    downsample_cube,
+    field_matrix,
+    fit_simple_models,
+)
+from medblip.model import MedBlipForConditionalGeneration
+from medblip.storage import write_json, write_text
+from medblip.study.labels import LABELS
+from medblip.study.splits import SplitName
+from medblip.study.study import Example, Study
+from medblip.training.precision import pick_device, resolve_precision
+from medblip.training.recipe import Recipe, load_recipe
+from medblip.training.run import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
+from medblip.training.token_cache import TokenCache
+from medblip.volumes import map_cube_array
+
+RESULTS_FILE = "results.json"
+PREDICTIONS_FILE = "predictions.tsv"
+SCORES_FOLDER = "scores"
+EVALUATED: tuple[SplitName, ...] = ("validation", "test", "zero_shot")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions for one set of examples under one condition or simple model."""
+
+    title: str
+    explanation: str
+    withholds: Any
+    probabilities: NDArray[np.float64]
+
+    def correct(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        right: NDArray[np.bool_] = self.probabilities.argmax(1) == labels
+        return right
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that the report is drawn from.
+
+    Attributes:
+        examples: test subjects, one session each; zero_shot those of cohorts never trained on.
+        scores: raw log-probabilities of the full model on the test subjects.
+        conditions: full model and controls, calibrated; keyed as in :data:`CONTROLS`.
+        simple: simple models by name.
+        zero_shot_full: the full model on ``zero_shot``.
+        validation_count: subjects the temperature was fitted on.
+    """
+
+    recipe: Recipe
+    examples: list[Example]
+    zero_shot: list[Example]
+    temperature: Temperature
+    scores: NDArray[np.float32]
+    conditions: Mapping[Condition, Scored]
+    simple: Mapping[str, Scored]
+    zero_shot_full: Scored
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return label_array(self.examples)
+
+    @property
+    def subjects(self) -> list[str]:
+        return [e.participant_id for e in self.examples]
+
+    def metrics(self, scored: Scored) -> ClassificationMetrics:
+        return classification_metrics(self.labels, scored.probabilities, self.subjects, LABELS)
+
+    def against_full(self, scored: Scored) -> PairedDifference:
+        full = self.conditions["full"].correct(self.labels)
+        return paired_difference(scored.correct(self.labels), full, self.subjects)
+
+
+def label_array(examples: Sequence[Example]) -> NDArray[np.int64]:
+    return np.array([LABELS.index(e.label) for e in examples], dtype=np.int64)
+
+
+def evaluate(
+    run: Path, study: Study, *, cubes: Path, tokens: Path, progress: bool = True
+) -> Evaluation:
+    """Evaluate the model of a run folder on the study's test and zero-shot subjects.
+
+    One session a subject, the first. Writes ``results.json``, ``predictions.tsv`` and the
+    temperature (beside the checkpoint). Scores are kept per condition, so that an interrupted
+    evaluation goes on where it stopped.
+
+    Raises:
+        InputError: the run is not finished, or its checkpoint is damaged.
+    """
+    if not (run / DONE_FILE).exists():
+        raise InputError(
+            str(run),
+            "this folder holds no finished run",
+            "run `medblip train` with --out set to it; an interrupted run goes on",
+            code="run-not-finished",
+        )
+    recipe = load_recipe(run / RECIPE_FILE)
+    scorer = _scorer(run, recipe, cubes, tokens)
+    splits = {n: study.examples(n, "first") for n in EVALUATED}
+    scorer.cache.fill([e.cube for es in splits.values() for e in es], progress=progress)
+    kept = _KeptScores(run / SCORES_FOLDER, scorer, progress)
+
+    validation = splits["validation"]
+    temperature = Temperature()
+    if validation:
+        held_out = kept.scores("validation", validation, "full")
+        temperature = fit_temperature(held_out, label_array(validation))
+    temperature.save(run / MODEL_FOLDER)
+
+    test = splits["test"]
+    raw = {name: kept.scores("test", test, name) for name in CONTROLS}
+    conditions = {name: _scored(name, temperature, scores) for name, scores in raw.items()}
+    zero_shot = kept.scores("zero_shot", splits["zero_shot"], "full")
+    evaluation = Evaluation(
+        recipe=recipe,
+        examples=test,
+        zero_shot=splits["zero_shot"],
+        temperature=temperature,
+        scores=raw["full"],
+        conditions=conditions,
+        simple=_simple_models(study, test, scorer.cache, cubes, recipe, progress),
+        zero_shot_full=_scored("full", temperature, zero_shot),
+    )
+    write_json(run / RESULTS_FILE, results(evaluation))
+    write_text(run / PREDICTIONS_FILE, _predictions(evaluation))
+    return evaluation
+
+
+def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
+    device = pick_device()
+    precision = resolve_precision(recipe.precision, device)
+    model = MedBlipForConditionalGeneration.from_pretrained(run / MODEL_FOLDER).to(device).eval()
+    processor = AutoProcessor.from_pretrained(run / MODEL_FOLDER)
+    cache = TokenCache(model, cubes, tokens, precision)
+    return Scorer(model, processor, cache, recipe.record.fields, precision)
+
+
+@dataclass(frozen=True)
+class _KeptScores:
+    """Scores on disk, by split and condition; made only where they are absent."""
+
+    folder: Path
+    scorer: Scorer
+    progress: bool
+
+    def scores(
+        self, split: str, examples: Sequence[Example], condition: Condition
+    ) -> NDArray[np.float32]:
+        file = self.folder / f"{split}.{condition}.tsv"
+        key = [f"{e.participant_id}/{e.session_id}" for e in examples]
+        if file.exists():
+            table = pd.read_csv(file, sep="\t", dtype={"key": str})
+            if list(table["key"]) == key:
+                return table[list(LABELS)].to_numpy(np.float32)
+        scores = self.scorer.score(examples, condition, progress=self.progress)
+        table = pd.DataFrame(scores.astype(np.float64), columns=list(LABELS))
+        table.insert(0, "key", key)
+        write_text(file, table.to_csv(sep="\t", index=False))
+        return scores
+
+
+def _scored(name: Condition, temperature: Temperature, scores: NDArray[np.float32]) -> Scored:
+    text = CONTROLS[name]
+    return Scored(text.title, text.explanation, text.withholds, temperature.probabilities(scores))
+
+
+def _simple_models(
+    study: Study,
+    test: Sequence[Example],
+    cache: TokenCache,
+    cubes: Path,
+    recipe: Recipe,
+    progress: bool,
+) -> dict[str, Scored]:
+    train = study.examples("train", recipe.sessions)
+    bar = tqdm(total=2, desc="Simple models beside ours", unit="step", disable=not progress)
+    with bar:
+        tables = [_features(rows, cache, cubes, recipe) for rows in (train, test)]
+        bar.update()
+        fitted = fit_simple_models(tables[0], tables[1], recipe.seed)
+        bar.update()
+    return {
+        name: Scored(result.title, result.description, "", result.probabilities)
+        for name, result in fitted.items()
+    }
+
+
+def _features(
+    examples: Sequence[Example], cache: TokenCache, cubes: Path, recipe: Recipe
+) -> FeatureTable:
+    voxels = [downsample_cube(map_cube_array(cubes / e.cube)).ravel() for e in examples]
+    tokens = [cache.tokens(e.cube).mean(0) for e in examples]
+    return FeatureTable(
+        fields=field_matrix(examples, recipe.record.fields),
+        labels=label_array(examples),
+        subjects=[e.participant_id for e in examples],
+        voxels=np.stack(voxels),
+        tokens=np.stack(tokens),
+    )
+
+
+def results(evaluation: Evaluation) -> dict[str, Any]:
+    """The numbers of the report as JSON."""
+
+    def entry(scored: Scored) -> dict[str, Any]:
+        difference = evaluation.against_full(scored)
+        return {
+            "title": scored.title,
+            "metrics": evaluation.metrics(scored).as_dict(),
+            "accuracy_minus_full": difference.difference.as_dict(),
+            "p": difference.p,
+        }
+
+    zero_shot = evaluation.zero_shot
+    return {
+        "schema": "medblip-results/1",
+        "created": datetime.now(UTC).date().isoformat(),
+        "test_subjects": len(set(evaluation.subjects)),
+        "temperature": evaluation.temperature.value,
+        "conditions": {name: entry(s) for name, s in evaluation.conditions.items()},
+        "simple_models": {name: entry(s) for name, s in evaluation.simple.items()},
+        "zero_shot": classification_metrics(
+            label_array(zero_shot),
+            evaluation.zero_shot_full.probabilities,
+            [e.participant_id for e in zero_shot],
+            LABELS,
+        ).as_dict()
+        if zero_shot
+        else None,
+    }
+
+
+def _predictions(evaluation: Evaluation) -> str:
+    rows = []
+    for i, example in enumerate(evaluation.examples):
+        row: dict[str, Any] = {
+            "participant_id": example.participant_id,
+            "session_id": example.session_id,
+            "label": example.label,
+        }
+        for name, scored in evaluation.conditions.items():
+            row[name] = LABELS[int(scored.probabilities[i].argmax())]
+        for label, p in zip(LABELS, evaluation.conditions["full"].probabilities[i], strict=True):
+            row[f"p_{label}"] = f"{p:.4f}"
+        rows.append(row)
+    return pd.DataFrame(rows).to_csv(sep="\t", index=False)
+
+
+def load_results(run: Path) -> dict[str, Any]:
+    """``results.json`` of an evaluated run."""
+    loaded: dict[str, Any] = json.loads((run / RESULTS_FILE).read_text(encoding="utf-8"))
+    return loaded

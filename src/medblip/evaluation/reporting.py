@@ -1,0 +1,219 @@
+"""From an evaluation to the report's content: figures' data, cases, and what was run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from medblip.evaluation.calibration import Temperature
+from medblip.evaluation.content import (
+    Calibration,
+    Case,
+    Comparison,
+    GroupResult,
+    ReportContent,
+    RunFacts,
+    SplitCount,
+)
+from medblip.evaluation.evaluate import Evaluation, Scored, label_array
+from medblip.evaluation.metrics import classification_metrics, reliability
+from medblip.evaluation.report import write_report
+from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.record import record_text
+from medblip.study.splits import SPLITS
+from medblip.study.study import Example, Study
+from medblip.training.run import ENVIRONMENT_FILE, METRICS_FILE
+from medblip.training.trainer import MetricsFile
+from medblip.volumes import read_cube
+from medblip.volumes.slices import three_planes_png
+
+REPORT_FILE = "report.html"
+CASES_EACH = 3  # right ones, and wrong ones
+
+
+def report(
+    evaluation: Evaluation,
+    run: Path,
+    study: Study,
+    *,
+    cubes: Path,
+    commands: Sequence[str],
+    timings: Mapping[str, float] | None = None,
+) -> Path:
+    """Write ``report.html`` into the run folder and return its path."""
+    content = report_content(
+        evaluation, run, study, cubes=cubes, commands=commands, timings=timings or {}
+    )
+    return write_report(run / REPORT_FILE, content)
+
+
+def report_content(
+    evaluation: Evaluation,
+    run: Path,
+    study: Study,
+    *,
+    cubes: Path,
+    commands: Sequence[str],
+    timings: Mapping[str, float],
+) -> ReportContent:
+    """Everything on the page, as data."""
+    cohorts = sorted({e.cohort for e in evaluation.examples})
+    full = evaluation.conditions["full"]
+    controls = [
+        _comparison(evaluation, scored)
+        for name, scored in evaluation.conditions.items()
+        if name != "full"
+    ]
+    return ReportContent(
+        title=f"MedBLIP on {', '.join(cohorts)}",
+        subtitle=f"Recipe {evaluation.recipe.name}, seed {evaluation.recipe.seed}",
+        created=datetime.now(UTC).date().isoformat(),
+        question=QUESTION,
+        simulated=study.info.simulated,
+        show_records=study.info.simulated,
+        full=evaluation.metrics(full),
+        calibration=_calibration(evaluation),
+        controls=controls,
+        simple_models=[_comparison(evaluation, s) for s in evaluation.simple.values()],
+        groups=_groups(evaluation),
+        cases=_cases(evaluation, cubes, study.info.simulated),
+        run=RunFacts(
+            commands=commands,
+            recipe_yaml=evaluation.recipe.to_yaml(),
+            environment=_environment(run),
+            seeds={"recipe": evaluation.recipe.seed, "split": study.splits.seed},
+            timings=timings,
+            counts=_counts(study),
+        ),
+        training_rows=MetricsFile(run / METRICS_FILE).read(),
+    )
+
+
+def _comparison(evaluation: Evaluation, scored: Scored) -> Comparison:
+    return Comparison(
+        title=scored.title,
+        explanation=scored.explanation,
+        metrics=evaluation.metrics(scored),
+        against_full=evaluation.against_full(scored),
+        withholds=scored.withholds,
+    )
+
+
+def _calibration(evaluation: Evaluation) -> Calibration:
+    labels = evaluation.labels
+    raw = Temperature().probabilities(evaluation.scores)
+    return Calibration(
+        temperature=evaluation.temperature.value,
+        fitted_on=f"{evaluation.temperature.fitted_on} validation subjects",
+        bins=reliability(labels, evaluation.conditions["full"].probabilities),
+        raw_bins=reliability(labels, raw),
+        raw_ece=classification_metrics(labels, raw, evaluation.subjects, LABELS).ece,
+    )
+
+
+def _groups(evaluation: Evaluation) -> list[GroupResult]:
+    groups = []
+    parts = (
+        (evaluation.examples, evaluation.conditions["full"], False),
+        (evaluation.zero_shot, evaluation.zero_shot_full, True),
+    )
+    for examples, scored, zero_shot in parts:
+        for cohort in sorted({e.cohort for e in examples}):
+            sites = sorted({e.site for e in examples if e.cohort == cohort and e.site})
+            for site in ("", *sites):
+                rows = [
+                    i for i, e in enumerate(examples) if e.cohort == cohort and site in ("", e.site)
+                ]
+                groups.append(_group(examples, scored, rows, cohort, site, zero_shot))
+    return groups
+
+
+def _group(
+    examples: Sequence[Example],
+    scored: Scored,
+    rows: Sequence[int],
+    cohort: str,
+    site: str,
+    zero_shot: bool,
+) -> GroupResult:
+    chosen = [examples[i] for i in rows]
+    metrics = classification_metrics(
+        label_array(chosen),
+        scored.probabilities[np.array(rows)],
+        [e.participant_id for e in chosen],
+        LABELS,
+    )
+    return GroupResult(cohort, site, zero_shot, metrics)
+
+
+def _cases(evaluation: Evaluation, cubes: Path, show_records: bool) -> list[Case]:
+    """A few right and wrong answers, spread over the labels, in the order of the test set."""
+    probabilities = evaluation.conditions["full"].probabilities
+    answers = probabilities.argmax(1)
+    chosen: list[int] = []
+    for right in (True, False):
+        pool = [i for i in range(len(answers)) if (answers[i] == evaluation.labels[i]) == right]
+        chosen += _one_a_label(pool, evaluation.labels)[:CASES_EACH]
+    return [
+        _case(evaluation.examples[i], probabilities[i], cubes, evaluation, show_records)
+        for i in chosen
+    ]
+
+
+def _one_a_label(pool: Sequence[int], labels: np.ndarray) -> list[int]:
+    firsts = [next((i for i in pool if labels[i] == k), None) for k in range(len(LABELS))]
+    found = [i for i in firsts if i is not None]
+    return found + [i for i in pool if i not in found]
+
+
+def _case(
+    example: Example,
+    probabilities: np.ndarray,
+    cubes: Path,
+    evaluation: Evaluation,
+    show_records: bool,
+) -> Case:
+    label = LABELS[int(probabilities.argmax())]
+    cube = read_cube(cubes / example.cube)
+    record = record_text(example.fields, evaluation.recipe.record.fields)
+    return Case(
+        participant_id=example.participant_id,
+        session_id=example.session_id,
+        cohort=example.cohort,
+        site=example.site,
+        truth=example.label,
+        answer=label,
+        answer_text=ANSWERS[label],
+        probabilities={n: float(p) for n, p in zip(LABELS, probabilities, strict=True)},
+        question=QUESTION,
+        record=record if show_records else "",
+        slices_png=three_planes_png(cube),
+    )
+
+
+def _environment(run: Path) -> dict[str, str]:
+    values = json.loads((run / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
+    return {name: str(value) for name, value in values.items()}
+
+
+def _counts(study: Study) -> list[SplitCount]:
+    counts = []
+    for split in SPLITS:
+        examples = study.examples(split)
+        for cohort in sorted({e.cohort for e in examples}):
+            rows = [e for e in examples if e.cohort == cohort]
+            counts.append(
+                SplitCount(
+                    split=split,
+                    cohort=cohort,
+                    subjects=len({e.participant_id for e in rows}),
+                    sessions=len(rows),
+                    by_label=dict(Counter(e.label for e in rows)),
+                )
+            )
+    return counts
