@@ -58,8 +58,10 @@ class GateThresholds:
         max_fluid: fluid over white matter; brains 0.13 to 0.56, T2 1.3 and more.
         min_coverage, full_coverage: share of the brain in the field of view below which a scan is
             refused, and below which there is a warning. Cut by 16 mm at the top: 0.98; 32: 0.90.
-        bone: what is around the brain over white matter; CT 1.3 and more, brains up to 0.57.
-        stripped: the same; skull-stripped up to 0.14, with skull from 0.28.
+        bone: what is around the brain over its brightest tissue; CT 1.29 and more, brains up to
+            0.57.
+        stripped: what is around the brain over white matter; skull-stripped up to 0.14, with
+            skull from 0.28.
         max_bright_share: share of the inner brain far brighter than white matter; 0.003 with
             contrast agent, 0.0002 and less without.
     """
@@ -174,12 +176,13 @@ def _anatomy_error(
 ) -> Finding | None:
     """What the aligned template refuses."""
     score = f"fit {alignment.score:.2f}, expected {limits.min_score:.2f} or more"
-    if contrast.outside > limits.bone:
+    bone = contrast.outside / max(contrast.gray, contrast.fluid, 1.0)
+    if bone > limits.bone:
         return _out_of_scope(
             volume,
             "ct",
             "what surrounds the brain is brighter than the brain, as bone is in a CT "
-            f"({contrast.outside:.2f} of white matter, expected less than {limits.bone:.2f})",
+            f"({bone:.2f} of its brightest tissue, expected {limits.bone:.2f} or less)",
         )
     if alignment.score < limits.min_score:
         return _out_of_scope(

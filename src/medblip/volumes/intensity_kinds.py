@@ -33,17 +33,17 @@ def distinct_values(array: Array, enough: int) -> int:
 def flat_share(array: Array) -> float:
     """Share of neighbouring foreground voxels with equal values, along the axis with the fewest.
 
-    Background is whatever equals the minimum.
+    Background is the most frequent value.
     """
-    lowest = array.min()
+    values, counts = np.unique(sample(array), return_counts=True)
+    background = values[np.argmax(counts)]
+    step = max(1, round(np.sqrt(array.size / SAMPLE)))
     shares = []
     for axis in range(3):
-        moved = np.moveaxis(array, axis, 2)
-        step = max(1, round(np.sqrt(array.size / SAMPLE)))
-        lines = moved[::step, ::step]
-        here, next_ = lines[..., :-1], lines[..., 1:]
-        both = (here > lowest) & (next_ > lowest)
-        shares.append(float((here[both] == next_[both]).mean()) if both.any() else 1.0)
+        lines = np.moveaxis(array, axis, 2)[::step, ::step]
+        here, there = lines[..., :-1], lines[..., 1:]
+        both = (here != background) & (there != background)
+        shares.append(float((here[both] == there[both]).mean()) if both.any() else 1.0)
     return min(shares)
 
 

@@ -117,7 +117,7 @@ def block_average(
     small = array
     for axis in (2, 1, 0):
         count = small.shape[axis] // factors[axis]
-        kept = np.take(small, range(count * factors[axis]), axis=axis)
+        kept = small[(*[slice(None)] * axis, slice(count * factors[axis]))]
         shape = (*small.shape[:axis], count, factors[axis], *small.shape[axis + 1 :])
         small = kept.reshape(shape).mean(axis=axis + 1, dtype=np.float32)
     low = affine.copy()

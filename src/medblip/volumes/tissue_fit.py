@@ -149,9 +149,8 @@ class TissueFit:
         jacobian = (gradients[:, :, None] * self.points[:, None, :]).reshape(-1, 12)
         jacobian = (jacobian - jacobian.mean(axis=0)) / norm
         jacobian -= np.outer(values, values @ jacobian)  # the norm changes too
-        basis = np.linalg.qr(self.mixture)[0]
         both = np.concatenate([values[:, None], jacobian], axis=1)
-        both -= basis @ (basis.T @ both)
+        both -= self.mixture @ least_squares(self.mixture, both)
         return both[:, 0], both[:, 1:]
 
 
@@ -163,8 +162,9 @@ def explained_share(values: Floats, columns: Floats) -> float:
 
 
 def least_squares(columns: Floats, values: Floats) -> Floats:
-    """Weights ``(c,)``; the smallest ones where the columns do not decide."""
-    weights: Floats = np.linalg.lstsq(columns, values, rcond=None)[0]
+    """Weights ``(c, ...)`` for values ``(n, ...)``; the smallest ones where the columns do not decide."""
+    # A few well-scaled columns over many points: the normal equations are exact enough and quick.
+    weights: Floats = np.linalg.lstsq(columns.T @ columns, columns.T @ values, rcond=None)[0]
     return weights
 
 
