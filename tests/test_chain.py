@@ -19,7 +19,7 @@ from medblip.errors import InputError, UsageError
 from medblip.evaluation.answering import ask
 from medblip.evaluation.calibration import Temperature
 from medblip.evaluation.evaluate import evaluate
-from medblip.evaluation.reporting import report
+from medblip.evaluation.reporting import report, report_content
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 from medblip.simulate import demo_cohorts, simulate
 from medblip.simulate.dataset import ground_truth
@@ -155,6 +155,12 @@ def test_evaluation_report_and_answer(run: Path, chain: Chain) -> None:
     ).read_text(encoding="utf-8")
     for sentence in (RESEARCH_USE, SIMULATED_DATA, "Another subject", "Majority"):
         assert sentence in page.replace("&#39;", "'"), sentence
+    content = report_content(
+        done, run, chain.study, cubes=chain.places["cubes"], commands=[], timings={}
+    )
+    # The second stage's steps follow the first's on one axis.
+    last = max(row["step"] for row in content.training_rows)
+    assert last == chain.recipe.align.steps + chain.recipe.tune.steps
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     accuracy = results["conditions"]["full"]["metrics"]["accuracy"]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from volumes.known_faults import FAULTS, Fault
 
+from known_faults import FAULTS, Fault
 from medblip import cli
 
 

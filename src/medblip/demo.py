@@ -24,7 +24,7 @@ from medblip.evaluation.reporting import REPORT_FILE, report
 from medblip.model import MedBlipForConditionalGeneration
 from medblip.model.pretrained import EmbeddedFiles, fetch_embedded
 from medblip.simulate import CohortPlan, demo_cohorts, simulate
-from medblip.storage import write_json
+from medblip.storage import write_json, write_text
 from medblip.study.record import FIELDS, record_text
 from medblip.study.study import Study
 from medblip.training.precision import native_bfloat16, pick_device
@@ -32,6 +32,7 @@ from medblip.training.recipe import Recipe, load_recipe
 from medblip.training.run import train
 from medblip.volumes import Preprocessing
 from medblip.volumes.gate import GATE_VERSION, Reference, check_plausibility
+from medblip.volumes.slices import three_planes_png
 
 TIMINGS_FILE = "timings.json"
 # Without native bfloat16 a step takes more than twice as long; a shorter training keeps the demo
@@ -213,6 +214,11 @@ def _ask(folders: DemoFolders, embedded: EmbeddedFiles, page: Path) -> DemoResul
         temperature=Temperature.load(folders.run / "model"),
         reference=Reference.from_folder(embedded.anatomy),
     )
+    picture = folders.root / "answer.png"
+    title = f"Simulated scan. Answer: {answer.answer or 'none'}"
+    three_planes_png(processor.image_processor.cube(scan), picture, title)
+    answer = answer.model_copy(update={"picture": str(picture)})
+    write_text(folders.root / "answer.json", answer.to_json() + "\n")
     return DemoResult(page, scan, record, truth, answer)
 
 

@@ -74,6 +74,17 @@ def test_a_flat_volume_keeps_its_response_when_the_patch_is_resized() -> None:
     assert difference <= TOLERANCE, f"largest difference {difference}"
 
 
+def test_a_new_model_starts_as_its_configuration_says() -> None:
+    expected = inflated(vision_tower())
+    inflate, random = (
+        build(patch_init=way, initializer_range=0.02).patch_embedding
+        for way in ("inflate", "random")
+    )
+    for name in ("projection.weight", "positions", "cls_token"):
+        assert torch.equal(inflate.get_parameter(name), expected.get_parameter(name))
+        assert float(random.get_parameter(name).std()) == pytest.approx(0.02, rel=0.3)
+
+
 def test_positions_are_resized_in_the_plane_and_repeated_over_depth() -> None:
     tower = vision_tower()
     with torch.no_grad():

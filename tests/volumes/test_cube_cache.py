@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import fault_files
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import head_volume
 
+import fault_files
 from medblip.errors import InputError, UsageError
 from medblip.findings import Finding
 from medblip.volumes import (
@@ -25,6 +24,7 @@ from medblip.volumes import (
     read_cube,
     write_cube,
 )
+from phantoms import head_volume
 
 SMALL = Preprocessing(size=32)
 HEAD = head_volume((40, 48, 44), voxel_mm=4.5)

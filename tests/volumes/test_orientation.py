@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import centred_affine, head_volume, reoriented, rotation
 
 from medblip.volumes import Volume, preprocess, read_volume, to_ras
+from phantoms import centred_affine, head_volume, reoriented, rotation
 
 ORIENTATIONS = [
     (axes, flips)

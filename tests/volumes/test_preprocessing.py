@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from phantoms import MARKER, centred_affine, head_intensity, head_volume, rotation
 from scipy import ndimage
 
 from medblip.errors import InputError, UsageError
 from medblip.volumes import Cube, Preprocessing, Volume, preprocess
 from medblip.volumes.head_mask import head_mask
+from phantoms import MARKER, centred_affine, head_intensity, head_volume, rotation
 
 SMALL = Preprocessing(size=56)
 BRAIN = head_volume(skull=False)

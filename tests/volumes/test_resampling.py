@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phantoms import centred_affine, rotation
 
 from medblip.volumes.resampling import Grid, resample, resample_oblique, resample_parallel
+from phantoms import centred_affine, rotation
 
 SHAPE = (14, 17, 12)
 # A rim of zeros, so that the rules for the outermost half voxel, which differ, do not matter.

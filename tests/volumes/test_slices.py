@@ -9,11 +9,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from phantoms import MARKER, head_volume
 
 from medblip.notice import RESEARCH_USE
 from medblip.volumes import Cube, Preprocessing, preprocess
 from medblip.volumes.slices import Convention, three_planes_figure, three_planes_png
+from phantoms import MARKER, head_volume
 
 
 def marked_cube() -> Cube:

@@ -7,11 +7,11 @@ import struct
 import tracemalloc
 from pathlib import Path
 
-import fault_files
 import numpy as np
 import pytest
-from known_faults import FAULTS, PUT_RIGHT, Fault
 
+import fault_files
+from known_faults import FAULTS, PUT_RIGHT, Fault
 from medblip.errors import InputError, UsageError
 from medblip.volumes import ReadLimits, Volume, read_volume
 

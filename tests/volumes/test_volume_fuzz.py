@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-import fault_files
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fault_files
 from medblip.errors import InputError
 from medblip.volumes import Preprocessing, ReadLimits, preprocess, read_volume
 

@@ -7,14 +7,14 @@ import struct
 from pathlib import Path
 from typing import cast
 
-import fault_files
 import nibabel as nib
 import numpy as np
 import pytest
-from phantoms import rotation
 
+import fault_files
 from medblip.volumes import read_volume
 from medblip.volumes.sniffing import HEAD_BYTES, FileKind, sniff
+from phantoms import rotation
 
 AFFINE = np.eye(4)
 AFFINE[:3, :3] = rotation(4, -7, 11) @ np.diag([-5.0, 5.2, 6.1])

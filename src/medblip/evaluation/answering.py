@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def ask(
     """
     temperature = temperature or Temperature()
     question, notes = clean_question(question)
-    record, more = clean_text(record, max_chars=MAX_RECORD_CHARACTERS)
+    record, more = _clean_record(record)
     if isinstance(scan, Volume):
         volume, scan_sha256 = scan, hashlib.sha256(scan.array.tobytes()).hexdigest()
     else:
@@ -123,6 +124,13 @@ def ask(
     answer = _diagnose if question == QUESTION else _generate
     given = answer(model, processor, cube, record, question, temperature, findings)
     return Answer(**facts, **given, findings=[f.as_dict() for f in findings])
+
+
+def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
+    if record.strip():
+        return clean_text(record, max_chars=MAX_RECORD_CHARACTERS)
+    nothing = "no record was given; the answer comes from the scan alone"
+    return "", [Finding("no-record", "note", "record", nothing)]
 
 
 def _diagnose(

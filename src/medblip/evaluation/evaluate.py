@@ -153,7 +153,8 @@ def evaluate(
 def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
     device = pick_device()
     precision = resolve_precision(recipe.precision, device)
-    model = MedBlipForConditionalGeneration.from_pretrained(run / MODEL_FOLDER).to(device).eval()
+    model = MedBlipForConditionalGeneration.from_pretrained(run / MODEL_FOLDER)
+    model.to(device).eval()  # type: ignore[arg-type]
     processor = AutoProcessor.from_pretrained(run / MODEL_FOLDER)
     cache = TokenCache(model, cubes, tokens, precision)
     return Scorer(model, processor, cache, recipe.record.fields, precision)

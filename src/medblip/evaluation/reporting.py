@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,8 +92,17 @@ def report_content(
             timings=timings,
             counts=_counts(study),
         ),
-        training_rows=MetricsFile(run / METRICS_FILE).read(),
+        training_rows=_one_after_another(MetricsFile(run / METRICS_FILE).read()),
     )
+
+
+def _one_after_another(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Metrics rows on one axis: each stage counts its own steps, so later ones are moved on."""
+    ends: dict[str, int] = {}
+    for row in rows:
+        ends[row["stage"]] = max(ends.get(row["stage"], 0), row["step"])
+    starts = dict(zip(ends, [0, *accumulate(ends.values())], strict=False))
+    return [{**row, "step": row["step"] + starts[row["stage"]]} for row in rows]
 
 
 def _comparison(evaluation: Evaluation, scored: Scored) -> Comparison:

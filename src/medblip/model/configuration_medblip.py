@@ -1,7 +1,6 @@
 """Configuration of MedBLIP: three sub-configurations and the numbers that join them."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: `@strict` checks no field whose type is a string.
 import copy
 import difflib
 from dataclasses import fields
@@ -19,6 +18,7 @@ _TRANSFORMERS_KEYS = frozenset(
         "experts_implementation",
         "model_type",
         "name_or_path",
+        "output_attentions",
         "pad_token_id",
         "bos_token_id",
         "eos_token_id",
@@ -63,8 +63,8 @@ class MedQFormerConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.1
     attention_probs_dropout_prob: float | int = 0.1
-    layer_norm_eps: float = 1e-12
-    initializer_range: float = 0.02
+    layer_norm_eps: float | int = 1e-12
+    initializer_range: float | int = 0.02
     cross_attention_frequency: int = 2
     encoder_hidden_size: int = 1408
     max_text_positions: int = 512
@@ -125,16 +125,16 @@ class MedBlipConfig(PreTrainedConfig):
     patch_init: Literal["inflate", "random"] = "inflate"
     skip_background: bool = False
     itc_hidden_size: int = 256
-    itc_temperature: float = 0.07
+    itc_temperature: float | int = 0.07
     itc_label_smoothing: float | int = 0.1
     itc_targets: Literal["same_text", "one_hot"] = "same_text"
-    loss_weights: dict[str, float] | None = None
+    loss_weights: dict[str, float | int] | None = None
     prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
     lora: dict[str, Any] | None = None
     image_token_id: int | None = None
     vision_base: dict[str, Any] | None = None
     language_base: dict[str, Any] | None = None
-    initializer_range: float = 0.02
+    initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         _reject_unknown_keys(self, set(kwargs))
@@ -144,7 +144,7 @@ class MedBlipConfig(PreTrainedConfig):
         for name in self.sub_configs_defaults:
             setattr(self, name, copy.deepcopy(getattr(self, name)))
         super().__post_init__(**kwargs)
-        weights = {"itc_record": 1.0, "itc_answer": 1.0, "language": 1.0}
+        weights: dict[str, float | int] = {"itc_record": 1.0, "itc_answer": 1.0, "language": 1.0}
         unknown = set(self.loss_weights or {}) - set(weights)
         if unknown:
             raise ValueError(f"loss_weights: unknown {sorted(unknown)}; known: {sorted(weights)}")

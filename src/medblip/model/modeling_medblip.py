@@ -146,7 +146,7 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
-        """Of both towers, or by name (``{"text_config": "eager"}``); MedQFormer's is torch's own."""
+        """Of both towers, or by name: ``{"text_config": "eager"}``; MedQFormer's is torch's own."""
         towers = {"vision_config": self.vision_model, "text_config": self.language_model}
         if isinstance(attn_implementation, str):
             attn_implementation = dict.fromkeys(towers, attn_implementation)

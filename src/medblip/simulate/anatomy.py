@@ -61,7 +61,8 @@ def build_anatomy(template: Path) -> Anatomy:
     t1_image = nib.nifti1.load(template / "t1.nii.gz")
     pad = PADDING_MM
     brain = np.pad(np.asarray(t1_image.dataobj, dtype=np.float32) / 255.0, pad)
-    gray = np.pad(np.asarray(nib.nifti1.load(template / "gm.nii.gz").dataobj, np.float32) / 255.0, pad)
+    gray_image = nib.nifti1.load(template / "gm.nii.gz")
+    gray = np.pad(np.asarray(gray_image.dataobj, dtype=np.float32) / 255.0, pad)
     origin = t1_image.affine[:3, 3] - pad
     atlas = _resample_labels(nib.nifti1.load(template / "atlas.nii.gz"), origin, brain.shape)
 

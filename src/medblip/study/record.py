@@ -40,7 +40,8 @@ class FieldText(NamedTuple):
 
 
 # Short on purpose: each token of the record is paid for in every layer of the language model, and
-# the highest score of a test is the same for everyone. In the order they are said, whatever order they are asked for in.
+# the highest score of a test is the same for everyone. In the order they are said, whatever the
+# order they are asked for in.
 FIELDS: dict[str, FieldText] = {
     "age": FieldText("Age {}.", "years"),
     "sex": FieldText("Sex {}.", "F or M"),

@@ -78,7 +78,7 @@ def train(
     write_json(out / ENVIRONMENT_FILE, environment(device, precision))
     set_seed(recipe.seed)
     model, processor = build(recipe, study)
-    model.to(device)
+    model.to(device)  # type: ignore[arg-type]
     # Cached tokens are valid only while what made them stays as it is.
     model.patch_embedding.requires_grad_(False)
     session = _Session(recipe, study, out, model, processor, precision)

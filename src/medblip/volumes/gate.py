@@ -20,7 +20,12 @@ from medblip.volumes.intensity_kinds import (
 )
 from medblip.volumes.reference import Reference
 from medblip.volumes.registration import Alignment, align
-from medblip.volumes.tissue_contrast import TissueContrast, bright_share, tissue_contrast
+from medblip.volumes.tissue_contrast import (
+    TissueContrast,
+    bright_share,
+    scalp_share,
+    tissue_contrast,
+)
 from medblip.volumes.volume import Volume
 
 __all__ = ["GATE_VERSION", "GateThresholds", "Reference", "check_plausibility"]
@@ -60,9 +65,8 @@ class GateThresholds:
             refused, and below which there is a warning. Cut by 16 mm at the top: 0.98; 32: 0.90.
         bone: what is around the brain over its brightest tissue; CT 1.29 and more, brains up to
             0.57.
-        stripped: what is around the brain over white matter; skull-stripped up to 0.14, with
-            skull from 0.28.
-        max_bright_share: share of the inner brain far brighter than white matter; 0.003 with
+        max_stripped_scalp: brightest value around the brain over the brain's; XX.
+        max_bright_share: share of the inner brain far brighter than white matter; 0.0022 with
             contrast agent, 0.0002 and less without.
     """
 
@@ -82,8 +86,8 @@ class GateThresholds:
     min_coverage: float = 0.93
     full_coverage: float = 0.98
     bone: float = 1.15
-    stripped: float = 0.2
-    max_bright_share: float = 0.0015
+    max_stripped_scalp: float = 0.3
+    max_bright_share: float = 0.001
 
 
 def check_plausibility(
@@ -114,7 +118,8 @@ def check_plausibility(
     if error is not None:
         return (*thick, error)
     bright = bright_share(volume, alignment, reference)
-    return (*thick, *_remarks(volume, contrast, bright, limits))
+    scalp = scalp_share(volume, alignment, reference)
+    return (*thick, *_remarks(volume, contrast.coverage, bright, scalp, limits))
 
 
 def _out_of_scope(volume: Volume, kind: str, problem: str) -> Finding:
@@ -274,20 +279,20 @@ def _not_checked(volume: Volume) -> Finding:
 
 
 def _remarks(
-    volume: Volume, contrast: TissueContrast, bright: float, limits: GateThresholds
+    volume: Volume, coverage: float, bright: float, scalp: float, limits: GateThresholds
 ) -> tuple[Finding, ...]:
     """What is worth knowing about a scan that passed."""
     found = []
-    if contrast.coverage < limits.full_coverage:
-        problem = f"{1 - contrast.coverage:.0%} of the brain is outside the field of view"
+    if coverage < limits.full_coverage:
+        problem = f"{1 - coverage:.0%} of the brain is outside the field of view"
         found.append(_finding(volume, "brain-cut", "warning", problem))
     if bright > limits.max_bright_share:
         problem = (
-            f"possibly contrast-enhanced, outside the training data: {bright:.1%} of the inner "
+            f"possibly contrast-enhanced, outside the training data: {bright:.2%} of the inner "
             "brain is far brighter than white matter"
         )
         fix = "prefer the scan before contrast agent"
         found.append(_finding(volume, "contrast-enhanced", "warning", problem, fix))
-    if contrast.outside < limits.stripped:
+    if scalp < limits.max_stripped_scalp:
         found.append(_finding(volume, "skull-stripped", "note", "the skull was removed before"))
     return tuple(found)
