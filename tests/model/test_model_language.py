@@ -116,7 +116,7 @@ def test_the_loss_is_that_of_the_answer_tokens_in_the_full_logits(language: str)
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_padding_and_company_do_not_change_the_logits(language: str) -> None:
-    model = build(language)
+    model = build(language, skip_background=True)  # so image tokens are padded as well
     prompts, answers = prompt_rows([9, 4, 6]), prompt_rows([2, 2, 2], seed=1, image=False)
     pixels = volumes(3)
     with torch.no_grad():
@@ -206,6 +206,18 @@ def test_images_and_placeholders_that_do_not_match_are_refused(
     for call in (model, model.generate):
         with pytest.raises(ValueError, match=r"prefix positions, the images give \["):
             call(**padded(rows), **image)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_padding_may_be_an_id_outside_of_the_vocabulary(language: str) -> None:
+    model = build(language)
+    rows = prompt_rows([9, 4], image=False)
+    with torch.no_grad():
+        inside, outside = (
+            model.prepare_prompt(**padded(rows, value)) for value in (PAD, len(vocabulary()) + 5)
+        )
+    real = inside[1].bool()
+    assert torch.equal(inside[0][real], outside[0][real])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

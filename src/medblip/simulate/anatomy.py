@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -69,12 +70,13 @@ def build_anatomy(template: Path) -> Anatomy:
     ventricles = np.isin(atlas, VENTRICLES)
     medial_temporal = np.isin(atlas, MEDIAL_TEMPORAL)
     mask = ndimage.binary_fill_holes(brain > 0.05)
+    soft_gray: NDArray[np.float32] = ndimage.gaussian_filter(gray, BLUR_MM).astype(np.float32)
     fields = {
         # Sampling is a pull-back: to let a region grow, read from nearer its centre.
         "ventricles": _towards(ventricles, BLUR_MM),
         "medial_temporal": -_towards(medial_temporal, BLUR_MM),
         # Thinner cortex: the surface recedes, so read from further out near the surface.
-        "cortex": -_towards(mask, BLUR_MM) * _coarse(ndimage.gaussian_filter(gray, BLUR_MM)),
+        "cortex": -_towards(mask, BLUR_MM) * _coarse(soft_gray),
     }
     fields["cortex"] = _unit(fields["cortex"])
     step = FIELD_STEP_MM
@@ -135,9 +137,9 @@ def _resample_labels(
     )
 
 
-def _coarse(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _coarse(image: NDArray[Any]) -> NDArray[np.float32]:
     step = FIELD_STEP_MM
-    return image[::step, ::step, ::step]
+    return image[::step, ::step, ::step].astype(np.float32)
 
 
 def _towards(region: NDArray[np.bool_], blur_mm: float) -> NDArray[np.float32]:

@@ -181,9 +181,11 @@ def stack_tokens(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token arrays of several lengths to ``(n, longest, width)``, zero-padded, and their mask."""
     longest = max(len(row) for row in rows)
-    stacked = np.zeros((len(rows), longest, rows[0].shape[1]), np.float32)
-    mask = np.zeros((len(rows), longest), bool)
+    # torch's own memory, not numpy's: its alignment is always the same, and so are the last bits
+    # of what is computed from it. A resumed run depends on that.
+    stacked = torch.zeros(len(rows), longest, rows[0].shape[1])
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
     for i, row in enumerate(rows):
-        stacked[i, : len(row)] = row
+        stacked[i, : len(row)] = torch.from_numpy(row)
         mask[i, : len(row)] = True
-    return torch.from_numpy(stacked), torch.from_numpy(mask)
+    return stacked, mask

@@ -88,7 +88,8 @@ class TokenCache:
     def encode(self, cube: NDArray[np.uint8]) -> NDArray[np.float16]:
         """``(D, H, W)`` uint8 -> ``(tokens, width)`` float16, without padding."""
         device = self.model.query_tokens.device
-        pixels = torch.from_numpy(np.array(cube)).to(device).float()[None, None] / 255.0
+        # torch's own memory: numpy's varies in alignment, which can change the last bits.
+        pixels = torch.tensor(np.asarray(cube)).to(device).float()[None, None] / 255.0
         with autocast(device, self.precision):
             tokens, _ = self.model.encode_image(pixels)
         encoded: NDArray[np.float16] = tokens[0].half().cpu().numpy()

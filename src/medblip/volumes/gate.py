@@ -65,7 +65,8 @@ class GateThresholds:
             refused, and below which there is a warning. Cut by 16 mm at the top: 0.98; 32: 0.90.
         bone: what is around the brain over its brightest tissue; CT 1.29 and more, brains up to
             0.57.
-        max_stripped_scalp: brightest value around the brain over the brain's; XX.
+        max_stripped_scalp: brightest value around the brain over the brain inside; 0.00 without
+            the skull, 0.85 and more with it.
         max_bright_share: share of the inner brain far brighter than white matter; 0.0022 with
             contrast agent, 0.0002 and less without.
     """

@@ -1,4 +1,4 @@
-"""What an aligned template tells: whether a brain's pattern is there, and how bright each tissue is."""
+"""What an aligned template tells: whether it is a brain, and how bright each tissue is."""
 
 from __future__ import annotations
 

@@ -59,7 +59,8 @@ class TissueFit:
         points = np.concatenate([points, np.ones((len(points), 1))], axis=1)
         padded = np.pad(image.astype(np.float64), 1)
         inverse = np.linalg.inv(affine)
-        return cls(padded, inverse, points, reference.mixture[::every], np.ones(len(points)))
+        weights = np.ones(len(points))
+        return cls(padded, inverse.astype(np.float64), points, reference.mixture[::every], weights)
 
     def voxels(self, trial: Floats) -> Floats:
         """Scan voxel coordinates ``(points, 3)`` of the template points."""
@@ -68,7 +69,7 @@ class TissueFit:
     def covered(self, voxels: Floats) -> NDArray[np.bool_]:
         """Which of the voxel coordinates lie in the field of view."""
         edge = np.array(self.image.shape) - 2.5
-        inside: NDArray[np.bool_] = ((voxels > -0.5) & (voxels < edge)).all(axis=1)
+        inside: NDArray[np.bool_] = np.all((voxels > -0.5) & (voxels < edge), axis=1)
         return inside
 
     def read(self, trial: Floats) -> tuple[Floats, Floats]:
@@ -162,10 +163,10 @@ def explained_share(values: Floats, columns: Floats) -> float:
 
 
 def least_squares(columns: Floats, values: Floats) -> Floats:
-    """Weights ``(c, ...)`` for values ``(n, ...)``; the smallest ones where the columns do not decide."""
+    """Weights ``(c, ...)`` for values ``(n, ...)``; the smallest where columns do not decide."""
     # A few well-scaled columns over many points: the normal equations are exact enough and quick.
-    weights: Floats = np.linalg.lstsq(columns.T @ columns, columns.T @ values, rcond=None)[0]
-    return weights
+    solved = np.linalg.lstsq(columns.T @ columns, columns.T @ values, rcond=None)[0]
+    return solved.astype(np.float64)
 
 
 def quadratic(points: Floats) -> Floats:
