@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medblip.cohorts.prepare import prepare
@@ -107,10 +108,15 @@ def run(chain: Chain) -> Path:
     return done.folder
 
 
-def learned_bytes(run: Path) -> bytes:
+def learned_bytes(run: Path) -> dict[str, bytes]:
+    """Every learned tensor, bit for bit; a file's header may name its metadata in any order."""
     model = run / "model"
     files = (model / "model.safetensors", model / "adapter" / "adapter_model.safetensors")
-    return b"".join(file.read_bytes() for file in files)
+    return {
+        f"{file.name}:{name}": tensor.numpy().tobytes()
+        for file in files
+        for name, tensor in load_file(file).items()
+    }
 
 
 def test_training_writes_a_run_that_loads_as_any_transformers_model(run: Path) -> None:
