@@ -145,7 +145,7 @@ def _coarse(image: NDArray[Any]) -> NDArray[np.float32]:
 def _towards(region: NDArray[np.bool_], blur_mm: float) -> NDArray[np.float32]:
     """Unit field that points into ``region``, strongest at its border."""
     soft = ndimage.gaussian_filter(region.astype(np.float32), blur_mm)
-    gradient = np.stack([_coarse(g) for g in np.gradient(soft)])
+    gradient = np.stack([_coarse(np.asarray(g)) for g in np.gradient(soft)])
     return _unit(gradient)
 
 
