@@ -19,7 +19,7 @@ from tiny import (
 
 from medblip.model.likelihood import score_answers
 
-TOLERANCE = 5e-5  # float32, relative to the largest value
+TOLERANCE = 2e-4  # float32, relative to the largest value
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
 
-TOLERANCE = 2e-5  # float32, relative to the largest logit
+TOLERANCE = 2e-4  # float32, relative to the largest logit; a leak is 1e-2 or more
 GREEDY = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
 
 

@@ -47,10 +47,14 @@ def looped_loss(
 
 TWO_ALIKE = torch.eye(4, dtype=torch.bool)
 TWO_ALIKE[0, 2] = TWO_ALIKE[2, 0] = True
+LOPSIDED = torch.eye(4, dtype=torch.bool)
+LOPSIDED[0, 1:3] = True
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("positives", [torch.eye(4).bool(), TWO_ALIKE], ids=["one-hot", "alike"])
+@pytest.mark.parametrize(
+    "positives", [torch.eye(4).bool(), TWO_ALIKE, LOPSIDED], ids=["one-hot", "alike", "lopsided"]
+)
 def test_contrastive_loss_is_the_loop(positives: Tensor, smoothing: float) -> None:
     image, text = unit_vectors(4, 3, 8, seed=0), unit_vectors(4, 8, seed=1)
     temperature = torch.tensor(0.2, dtype=torch.float64)

@@ -22,7 +22,7 @@ from medblip.model import MedQFormerConfig
 from medblip.model.medqformer import MedQFormer, pool_text
 
 KEYS, ENCODER_WIDTH = 5, 24
-TOLERANCE = 1e-5  # float32, two layers, relative to the largest value
+TOLERANCE = 5e-5  # float32, two layers, relative to the largest value
 # What the text stream leaves alone.
 IMAGE_ONLY = ("crossattention",)
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from medblip.model.patch_embedding import PatchEmbedding3d
 from medblip.model.vision import encode_tokens, freeze, tower_of
 
-TOLERANCE = 1e-5  # float32, two layers, relative to the largest value
+TOLERANCE = 5e-5  # float32, two layers, relative to the largest value
 GRID = SIZE // PATCH
 
 
@@ -132,7 +132,12 @@ def test_rows_of_different_lengths_are_encoded_as_each_alone(kind: str) -> None:
     pixels = volumes(3)  # rows with 8, 7 and 6 patches of foreground
     with torch.no_grad():
         together, mask = model.encode_image(pixels)
-        alone = [model.encode_image(pixels[i : i + 1])[0][0] for i in range(3)]
+        entered = model.patch_embedding(pixels)
+        kept = [slice(0, 9), [0, *range(2, 9)], [0, *range(3, 9)]]  # CLS and the foreground
+        alone = [
+            encode_tokens(model.vision_model, entered[row : row + 1, tokens], None)[0][0]
+            for row, tokens in enumerate(kept)
+        ]
     assert mask.sum(1).tolist() == [9, 8, 7] == [len(tokens) for tokens in alone]
     for row, tokens in enumerate(alone):
         difference = relative_difference(together[row][mask[row]], tokens)

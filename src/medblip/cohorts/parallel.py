@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -49,7 +50,9 @@ def run_all(
     results: Iterator[Result] = (function(shared, task) for task in tasks)
     if count > 1:
         results = _in_processes(function, shared, tasks, count)
-    yield from tqdm(results, total=len(tasks), desc="scans", unit="scan", disable=not progress)
+    yield from tqdm(
+        results, total=len(tasks), desc="Reading scans", unit="scan", disable=not progress
+    )
 
 
 def _in_processes(
@@ -75,6 +78,7 @@ def _in_processes(
 
 def _start(function: Callable[[Any, Any], Any], shared: Any) -> None:
     global _shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _shared = (function, shared)
 
 

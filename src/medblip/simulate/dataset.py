@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import multiprocessing
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -84,12 +85,16 @@ def simulate(
         ) as pool,
     ):
         futures = {pool.submit(write_subject, *job): job for job in jobs}
-        for future in as_completed(futures):
-            folder, subject = futures[future]
-            rows, new = future.result()
-            truths[f"{folder.name}/{subject.participant_id}"] = rows
-            written += new
-            bar.update()
+        try:
+            for future in as_completed(futures):
+                folder, subject = futures[future]
+                rows, new = future.result()
+                truths[f"{folder.name}/{subject.participant_id}"] = rows
+                written += new
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else leaving would first simulate all the rest
+            raise
     for plan, subjects in cohorts:
         _write_tables(out, plan, subjects, truths)
     images = sum(len(rows) for rows in truths.values())
@@ -117,6 +122,8 @@ _ANATOMY: Anatomy | None = None
 def _open_anatomy(file: Path) -> None:
     """Once per worker process: load the anatomy, and use one core."""
     global _ANATOMY
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
     _ANATOMY = read_anatomy(file)
 
