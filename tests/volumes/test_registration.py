@@ -44,7 +44,7 @@ def test_block_average_keeps_every_value_in_place() -> None:
     np.testing.assert_allclose(small, places[..., 1], atol=1e-5)
 
 
-@pytest.mark.parametrize("contrast", ["t1", "t2", "flair"])
+@pytest.mark.parametrize("contrast", ["t1", "flair"])
 def test_alignment_finds_a_known_pose(contrast: str) -> None:
     pose = turned((14, -9, 11), 0.9, (6, -8, 7))
     volume = scan(SEQUENCES[contrast], pose=pose) if contrast != "t1" else scan(pose=pose)
