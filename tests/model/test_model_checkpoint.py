@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -13,15 +14,15 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from tiny import (
     LANGUAGES,
-    build,
+    based_model,
     head_scan,
+    language_tower,
     padded,
     prompt_rows,
-    save_bases,
     settings,
-    stirred,
     tokenizer,
     training_batch,
+    vision_tower,
     volumes,
 )
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -32,25 +33,9 @@ from medblip.model import (
     MedBlipImageProcessor,
     MedBlipProcessor,
 )
-from medblip.model.bases import describe_base, load_language, load_vision, resolve_base
+from medblip.model.bases import describe_base, load_language, resolve_base
 
 PARTS = ("logits", "query_states", "itc_record", "itc_answer", "language", "loss")
-
-
-def based_model(
-    folder: Path, language: str = "llama", roles: tuple[str, ...] = ("vision", "language")
-) -> MedBlipForConditionalGeneration:
-    """A model round towers that lie in ``folder``; only ``roles`` are recorded as bases."""
-    recorded = save_bases(folder, language)
-    towers = load_vision(folder / "vision"), load_language(folder / "language")
-    config = MedBlipConfig(
-        vision_config=towers[0].config,
-        text_config=towers[1].config,
-        **{f"{role}_base": recorded[f"{role}_base"] for role in roles},
-        **settings(),
-    )
-    torch.manual_seed(3)
-    return stirred(MedBlipForConditionalGeneration.from_components(config, *towers)).eval()
 
 
 def assert_same_outputs(
@@ -210,8 +195,14 @@ def test_weights_of_a_later_step_are_loaded_into_the_same_model(tmp_path: Path) 
         assert torch.equal(model(**batch).logits, before.logits)
 
 
-def test_from_components_leaves_the_towers_weights_alone() -> None:
-    model = build(lora=None)
-    again = build(lora=None)
-    towers = {n for n in model.state_dict() if n.startswith(("vision_model", "language_model"))}
-    assert all(torch.equal(model.state_dict()[n], again.state_dict()[n]) for n in towers)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_from_components_leaves_the_towers_weights_alone(language: str) -> None:
+    towers = {"vision_model": vision_tower(), "language_model": language_tower(language)}
+    before = {name: copy.deepcopy(tower.state_dict()) for name, tower in towers.items()}
+    configs = [tower.config for tower in towers.values()]
+    config = MedBlipConfig(vision_config=configs[0], text_config=configs[1], **settings(lora=None))
+    model = MedBlipForConditionalGeneration.from_components(config, *towers.values())
+    for name, weights in before.items():
+        after = getattr(model, name).state_dict()
+        assert after.keys() == weights.keys()
+        assert all(torch.equal(after[key], weights[key]) for key in weights), name

@@ -11,8 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_model_checkpoint import based_model
-from tiny import language_tower, save_bases, settings, text_config, vision_config, vision_tower
+from tiny import (
+    based_model,
+    language_tower,
+    save_bases,
+    settings,
+    text_config,
+    vision_config,
+    vision_tower,
+)
 from torch import Tensor
 
 from medblip.errors import InputError, UsageError

@@ -111,7 +111,7 @@ def test_the_loss_is_that_of_the_answer_tokens_in_the_full_logits(language: str)
             ]
     terms = [-logits.log_softmax(-1)[token] for logits, token in pairs if token != -100]
     assert len(terms) == 2 + 3 + 4  # the three answers
-    assert float(loss) == pytest.approx(float(torch.stack(terms).mean()), rel=1e-5)
+    assert float(loss) == pytest.approx(float(torch.stack(terms).mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
-from medblip.model.bases import describe_base
+from medblip.model.bases import describe_base, load_language, load_vision
 from medblip.model.prompt import pad_left
 from medblip.model.vision import tower_of
 from medblip.volumes import Volume
@@ -162,6 +162,22 @@ def save_bases(folder: Path, language: str = "llama") -> dict[str, dict[str, Any
         tower.save_pretrained(folder / role)
         recorded[f"{role}_base"] = describe_base(str(folder / role))
     return recorded
+
+
+def based_model(
+    folder: Path, language: str = "llama", roles: tuple[str, ...] = ("vision", "language")
+) -> MedBlipForConditionalGeneration:
+    """A model round towers that lie in ``folder``; only ``roles`` are recorded as bases."""
+    recorded = save_bases(folder, language)
+    towers = load_vision(folder / "vision"), load_language(folder / "language")
+    config = MedBlipConfig(
+        vision_config=towers[0].config,
+        text_config=towers[1].config,
+        **{f"{role}_base": recorded[f"{role}_base"] for role in roles},
+        **settings(),
+    )
+    torch.manual_seed(3)
+    return stirred(MedBlipForConditionalGeneration.from_components(config, *towers)).eval()
 
 
 def volumes(count: int, seed: int = 0) -> Tensor:

@@ -78,9 +78,9 @@ def test_ct_is_refused_by_its_air() -> None:
     assert "-1000" in error.problem
 
 
-@pytest.mark.parametrize("low", [-100.0])
-def test_ct_stored_without_hounsfield_is_refused_by_its_bone(low: float) -> None:
-    window = np.clip((np.asarray(CT_HU) - low) / 1000.0, 0.0, 1.0) * 255.0
+@pytest.mark.parametrize(("low", "width"), [(-100.0, 1000.0), (-1000.0, 2200.0)])
+def test_ct_stored_without_hounsfield_is_refused_by_its_bone(low: float, width: float) -> None:
+    window = np.clip((np.asarray(CT_HU) - low) / width, 0.0, 1.0) * 255.0
     code, _, error = judged(scan(tuple(window), noise=1.0))
     assert code == "out-of-scope-ct"
     assert error is not None
@@ -149,6 +149,40 @@ def test_half_heads_are_refused(axis: int) -> None:
     half = np.take(head.array, range(head.shape[axis] // 2), axis=axis)
     code = judged(Volume(half, head.affine, head.source))[0]
     assert code in {"out-of-scope-anatomy", "out-of-scope-partial", "out-of-scope-size"}
+
+
+@pytest.mark.parametrize("wrong", ["upside down", "front for top"])
+def test_mislabelled_axes_are_refused(wrong: str) -> None:
+    head = scan()
+    array = head.array[:, :, ::-1] if wrong == "upside down" else head.array.transpose(0, 2, 1)
+    code, _, error = judged(like(head, array))
+    assert code == "out-of-scope-anatomy"
+    assert error is not None
+    assert "expected" in error.problem
+
+
+def test_cut_crown_is_told_by_how_much_is_missing() -> None:
+    head = scan(skull=False, pose=turned((8, 0, 0), 0.95))
+    crown = int(np.flatnonzero((head.array > 0).any(axis=(0, 1)))[-1])
+
+    def cut(mm: float) -> Volume:
+        kept = crown - round(mm / 2.4)
+        return Volume(head.array[:, :, :kept], head.affine, head.source)
+
+    assert judged(cut(3.0))[:2] == (None, ["skull-stripped"])
+    assert judged(cut(17.0))[:2] == (None, ["brain-cut", "skull-stripped"])
+    code, _, error = judged(cut(24.0))
+    assert code == "out-of-scope-partial"
+    assert error is not None
+    assert "field of view" in error.problem
+
+
+def test_contrast_agent_is_noticed() -> None:
+    head = scan(skull=False)
+    field = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=head.shape), 2.0)
+    vessels = (np.abs(field) < np.quantile(np.abs(field), 0.02)) & (head.array > 60)
+    assert "contrast-enhanced" in judged(like(head, np.where(vessels, 300.0, head.array)))[1]
+    assert "contrast-enhanced" not in judged(head)[1]
 
 
 def test_surface_coil_passes() -> None:

@@ -25,7 +25,7 @@ T1 = (0.0, 180.0, 15.0, 35.0, 105.0, 140.0)
 SEQUENCES: Mapping[str, tuple[float, ...]] = {
     "t2": (0.0, 80.0, 15.0, 220.0, 110.0, 75.0),
     "flair": (0.0, 90.0, 15.0, 25.0, 130.0, 100.0),
-    "proton-density": (0.0, 120.0, 15.0, 150.0, 140.0, 110.0),
+    "proton-density": (0.0, 120.0, 15.0, 130.0, 140.0, 110.0),
     "angiogram": (0.0, 90.0, 10.0, 70.0, 97.0, 100.0),
     "functional": (0.0, 20.0, 5.0, 150.0, 112.0, 100.0),
     "anisotropy": (0.0, 5.0, 0.0, 8.0, 25.0, 90.0),
@@ -50,7 +50,11 @@ def tissue_at(points: Floats, *, skull: bool = True, atrophy: float = 0.0) -> ND
         tissue[(radius((0, -20, 0), (52, 60, 1e6)) < 1) & (z < -40)] = SCALP
         tissue[radius((0, -15, 5), (82, 99, 80)) < 1] = SCALP
         tissue[radius((0, -15, 5), (75, 92, 73)) < 1] = BONE
-    cerebrum, cerebellum = radius((0, -15, 8), (68, 85, 64)), radius((0, -55, -36), (48, 33, 26))
+    # Narrow in front and flat below, so that no two directions can be taken for each other.
+    wide_x = x / (1 - 0.003 * (y + 15))
+    cerebrum = np.sqrt((wide_x / 68) ** 2 + ((y + 15) / 85) ** 2 + ((z - 8) / 64) ** 2)
+    cerebrum = np.maximum(cerebrum, 1 + (-28 - 0.25 * (y + 15) - z) / 60)
+    cerebellum = radius((0, -58, -38), (46, 30, 24))
     tissue[(cerebrum < 1) | (cerebellum < 1)] = FLUID
 
     azimuth, height = np.arctan2(y + 15, x), np.arctan2(z - 8, np.hypot(x, y + 15))

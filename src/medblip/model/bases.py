@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -112,14 +111,6 @@ def new_language(config: PreTrainedConfig) -> PreTrainedModel:
     """A language model with random weights."""
     model: PreTrainedModel = _language_class(config).from_config(config)
     return model
-
-
-def mark_initialised(tower: nn.Module) -> None:
-    """Tell transformers that these weights are loaded, so that it does not draw them anew."""
-    for module in tower.modules():
-        module._is_hf_initialized = True  # type: ignore[assignment]
-    for tensor in (*tower.parameters(), *tower.buffers()):
-        tensor._is_hf_initialized = True  # type: ignore[attr-defined]
 
 
 def _language_class(config: PreTrainedConfig) -> Any:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, initialization
 
-from medblip.model.bases import mark_initialised, new_language, new_vision
+from medblip.model.bases import new_language, new_vision
 from medblip.model.checkpoint import CheckpointMixin
 from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
 from medblip.model.lora import add_lora
@@ -101,10 +101,7 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         self.prefix_map = nn.Linear(q.hidden_size, language_width)
         self.prefix_scale = nn.Parameter(torch.tensor(1.0))
 
-        for tower in (vision_model, language_model):
-            if tower is not None:
-                mark_initialised(tower)
-        self.post_init()
+        self.post_init()  # draws what is learned; the towers have their weights already
         freeze(self.vision_model)
         freeze(self.language_model)
         if config.lora is not None:

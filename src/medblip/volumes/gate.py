@@ -62,7 +62,8 @@ class GateThresholds:
             0.91, CT 0.97, functional, FLAIR, proton density and T2 1.0 and more.
         max_fluid: fluid over white matter; brains 0.13 to 0.56, T2 1.3 and more.
         min_coverage, full_coverage: share of the brain in the field of view below which a scan is
-            refused, and below which there is a warning. Cut by 16 mm at the top: 0.98; 32: 0.90.
+            refused, and below which there is a warning. Cut by 16 mm at the top: 0.99; 24 mm:
+            0.96; 32 mm: 0.93.
         bone: what is around the brain over its brightest tissue; CT 1.29 and more, brains up to
             0.57.
         max_stripped_scalp: brightest value around the brain over the brain inside; 0.00 without
@@ -84,7 +85,7 @@ class GateThresholds:
     brain_zoom: tuple[float, float] = (0.74, 1.20)
     gray: tuple[float, float] = (0.58, 0.895)
     max_fluid: float = 0.72
-    min_coverage: float = 0.93
+    min_coverage: float = 0.95
     full_coverage: float = 0.98
     bone: float = 1.15
     max_stripped_scalp: float = 0.3

@@ -8,7 +8,7 @@ to the head can make its side ten times brighter. Nothing is random.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -37,6 +37,7 @@ ZOOM = 0.92  # the template is larger than most brains
 
 STARTS_KEPT, FIRST_KEPT, SECOND_KEPT = 24, 6, 3
 FIRST_STEPS = 6
+MOST_GROWTH = 1.15  # a brain that is cut is not squeezed by more
 APART = 8.0  # trials whose entries differ by less (mm at 60 mm from the centre) are one
 
 
@@ -113,17 +114,17 @@ def _search(image: NDArray[np.floating[Any]], affine: Floats, reference: Referen
 
     every = TissueFit.on(image, affine, reference).evened(best)
     best = every.climb(best)
-    best = _unbounded(every, best)
+    best = _unsqueezed(every, best)
     return _alignment(every.evened(best), best)
 
 
-def _unbounded(fit: TissueFit, trial: Floats) -> Floats:
-    """Keep a field of view that cuts the brain from squeezing the template into it."""
-    for _ in range(3):
-        if fit.covered(fit.voxels(trial))[fit.mixture[:, 0] < 0.5].all():
-            break
-        trial = fit.extrapolated(trial).climb(trial)
-    return trial
+def _unsqueezed(fit: TissueFit, trial: Floats) -> Floats:
+    """Undo what a field of view that cuts the brain did to the trial."""
+    if fit.covered(fit.voxels(trial))[fit.mixture[:, 0] < 0.5].all():
+        return trial
+    free = replace(fit, covered_only=True).climb(trial)
+    growth = np.cbrt(abs(np.linalg.det(free[:, :3]) / np.linalg.det(trial[:, :3])))
+    return free if 1 / MOST_GROWTH < growth < MOST_GROWTH else trial
 
 
 def _alignment(fit: TissueFit, trial: Floats) -> Alignment:

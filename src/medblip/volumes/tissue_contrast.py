@@ -63,7 +63,7 @@ def bright_share(volume: Volume, alignment: Alignment, reference: Reference) -> 
     image, affine = block_average(volume.array, volume.affine, FINE_MM)
     fit = TissueFit.on(image, affine, reference).evened(alignment.affine)
     values = replace(fit, ceiling=np.inf).read(alignment.affine)[0]
-    inner = values[reference.depth > INNER_MM]
+    inner = values[alignment.covered & (reference.depth > INNER_MM)]
     return float((inner > BRIGHT * np.percentile(inner, TISSUE_PERCENTILE)).mean())
 
 

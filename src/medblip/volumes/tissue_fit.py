@@ -25,6 +25,7 @@ SMALLEST_GAIN = 1e-5
 HOLD = 0.1  # weight that keeps the affine near its start where the scan says nothing
 BRIGHTEST = 1.3  # intensities are cut at this multiple of the brightest tissue: vessels, fat
 GAIN_LIMITS = (0.33, 3.0)
+EVENING_ROUNDS = 3
 _LINEAR = np.arange(12).reshape(3, 4)[:, :3].ravel()  # the trial's entries that are not shifts
 
 
@@ -39,7 +40,8 @@ class TissueFit:
         mixture: float64 ``(points, 4)``, fractions of outside, gray, white, fluid.
         gain: float64 ``(points,)``, what evens the scan's brightness out.
         ceiling: intensities above it are cut.
-        missing: float64 ``(points,)``, what to assume outside the field of view; None: zero.
+        covered_only: whether points outside the field of view are left out; else they read zero,
+            which keeps a template on the scan but squeezes it into a field of view that cuts it.
     """
 
     image: Floats
@@ -48,7 +50,7 @@ class TissueFit:
     mixture: Floats
     gain: Floats
     ceiling: float = np.inf
-    missing: Floats | None = None
+    covered_only: bool = False
 
     @classmethod
     def on(
@@ -78,21 +80,13 @@ class TissueFit:
         values, gradients = trilinear(self.image, voxels + 1)
         values = values * self.gain
         gradients = gradients * self.gain[:, None]
-        fixed = values > self.ceiling
-        values = np.minimum(values, self.ceiling)
-        if self.missing is not None:
-            outside = ~self.covered(voxels)
-            values = np.where(outside, self.missing, values)
-            fixed |= outside
-        return values, np.where(fixed[:, None], 0.0, gradients)
+        cut = values > self.ceiling
+        return np.minimum(values, self.ceiling), np.where(cut[:, None], 0.0, gradients)
 
     def score(self, trial: Floats) -> float:
         """R² of the mixture, 0 where the scan is flat."""
-        return explained_share(self.read(trial)[0], self.mixture)
-
-    def tissue_values(self, trial: Floats) -> Floats:
-        """Intensities of outside, gray, white and fluid, ``(4,)``, by least squares."""
-        return least_squares(self.mixture, self.read(trial)[0])
+        rows = self._rows(trial)
+        return explained_share(self.read(trial)[0][rows], self.mixture[rows])
 
     def evened(self, trial: Floats) -> TissueFit:
         """The same fit with a smooth brightness trend within the brain taken out.
@@ -102,21 +96,17 @@ class TissueFit:
         """
         plain = replace(self, gain=np.ones_like(self.gain), ceiling=np.inf)
         values = plain.read(trial)[0]
+        seen = self.covered(self.voxels(trial))
+        inside = seen & (self.mixture[:, 0] < 0.5)
         trend = quadratic(self.points[:, :3])
-        inside = self.mixture[:, 0] < 0.5
         gain = self.gain
-        for _ in range(3):
-            level = (self.mixture @ least_squares(self.mixture, values * gain))[inside]
+        for _ in range(EVENING_ROUNDS):
+            tissues = least_squares(self.mixture[seen], (values * gain)[seen])
+            level = self.mixture[inside] @ tissues
             weights = least_squares(level[:, None] * trend[inside], values[inside])
             gain = 1.0 / np.clip(trend @ weights, *GAIN_LIMITS)
-        brightest = float(least_squares(self.mixture, values * gain)[1:].max())
+        brightest = float(least_squares(self.mixture[seen], (values * gain)[seen])[1:].max())
         return replace(self, gain=gain, ceiling=BRIGHTEST * brightest if brightest > 0 else np.inf)
-
-    def extrapolated(self, trial: Floats) -> TissueFit:
-        """The same fit where points outside the field of view are assumed to fit."""
-        zero_outside = replace(self, missing=None)
-        expected = self.mixture @ zero_outside.tissue_values(trial)
-        return replace(self, missing=expected)
 
     def climb(self, start: Floats, steps: int = STEPS) -> Floats:
         """The affine near ``start`` that explains most; Levenberg-Marquardt."""
@@ -142,17 +132,22 @@ class TissueFit:
 
     def _unexplained(self, trial: Floats) -> tuple[Floats, Floats]:
         """What the mixture leaves of the unit-norm intensities, and its derivative by ``trial``."""
-        values, gradients = self.read(trial)
+        rows = self._rows(trial)
+        values, gradients = (array[rows] for array in self.read(trial))
         values = values - values.mean()
         norm = max(float(np.linalg.norm(values)), 1e-12)
         values = values / norm
         gradients = gradients @ self.inverse[:3, :3]
-        jacobian = (gradients[:, :, None] * self.points[:, None, :]).reshape(-1, 12)
+        jacobian = (gradients[:, :, None] * self.points[rows, None, :]).reshape(-1, 12)
         jacobian = (jacobian - jacobian.mean(axis=0)) / norm
         jacobian -= np.outer(values, values @ jacobian)  # the norm changes too
         both = np.concatenate([values[:, None], jacobian], axis=1)
-        both -= self.mixture @ least_squares(self.mixture, both)
+        both -= self.mixture[rows] @ least_squares(self.mixture[rows], both)
         return both[:, 0], both[:, 1:]
+
+    def _rows(self, trial: Floats) -> slice | NDArray[np.bool_]:
+        """The points that count."""
+        return self.covered(self.voxels(trial)) if self.covered_only else slice(None)
 
 
 def explained_share(values: Floats, columns: Floats) -> float:
