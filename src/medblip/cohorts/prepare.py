@@ -13,9 +13,9 @@ from medblip.cohorts.bids import read_bids
 from medblip.cohorts.dataset import DataSet
 from medblip.cohorts.images import Check, ImageResult, ImageSettings, ImageTask, read_image
 from medblip.cohorts.inputs import SplitArguments, check_places, find_study, fingerprint
-from medblip.cohorts.parallel import run_all
 from medblip.errors import InputError
 from medblip.findings import Finding
+from medblip.parallel import run_all
 from medblip.study.audit import audit, write_audit
 from medblip.study.duplicates import Thumbnail
 from medblip.study.info import (
@@ -198,7 +198,15 @@ def _read_images(
     findings = [*(finding for d in data_sets for finding in d.findings), *refused]
     ranked: list[tuple[int, dict[str, str]]] = []
     thumbnails = {}
-    results = run_all(read_image, settings, tasks, workers=workers, progress=progress)
+    results = run_all(
+        read_image,
+        settings,
+        tasks,
+        title="Reading scans",
+        unit="scan",
+        workers=workers,
+        progress=progress,
+    )
     for task, result in zip(tasks, results, strict=True):
         if isinstance(result, ImageResult):
             ranked.append((task.scan.rank, result.row))

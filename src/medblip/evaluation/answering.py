@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
+from transformers.feature_extraction_utils import BatchFeature
 
 from medblip.evaluation.calibration import Temperature
 from medblip.findings import Finding
@@ -18,7 +18,7 @@ from medblip.notice import RESEARCH_USE
 from medblip.storage import sha256_of_file
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.record import clean_question, clean_text
-from medblip.volumes import Cube, Volume, read_volume, to_ras
+from medblip.volumes import Volume, read_volume, to_ras
 from medblip.volumes.gate import Reference, check_plausibility
 
 SCHEMA = "medblip-answer/1"
@@ -121,8 +121,13 @@ def ask(
         )
     cube = processor.image_processor.cube(volume)
     findings += [f for f in cube.findings if f not in findings]
-    answer = _diagnose if question == QUESTION else _generate
-    given = answer(model, processor, cube, record, question, temperature, findings)
+    findings += _doubts(processor, record, question)
+    inputs = processor(volumes=[cube], records=[record], questions=[question])
+    inputs = inputs.to(model.query_tokens.device)
+    if question == QUESTION:
+        given = _diagnose(model, processor, inputs, temperature)
+    else:
+        given = _generate(model, processor, inputs)
     return Answer(**facts, **given, findings=[f.as_dict() for f in findings])
 
 
@@ -133,16 +138,40 @@ def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
     return "", [Finding("no-record", "note", "record", nothing)]
 
 
+def _doubts(processor: MedBlipProcessor, record: str, question: str) -> list[Finding]:
+    """What the prompt itself takes away from the answer."""
+    doubts = []
+    if question != QUESTION:
+        doubts.append(
+            Finding(
+                "free-question",
+                "warning",
+                "question",
+                "this checkpoint was trained on the diagnosis question alone",
+                "take the text as a continuation by the language model, not as a reading of the "
+                "scan",
+            )
+        )
+    cut = processor.prompts.prompt(record, question).record_tokens_cut
+    if cut:
+        doubts.append(
+            Finding(
+                "record-cut",
+                "warning",
+                "record",
+                f"{cut} tokens were cut from its middle; prefix and question are whole",
+                "shorten the record",
+            )
+        )
+    return doubts
+
+
 def _diagnose(
     model: MedBlipForConditionalGeneration,
     processor: MedBlipProcessor,
-    cube: Cube,
-    record: str,
-    question: str,
+    inputs: BatchFeature,
     temperature: Temperature,
-    findings: list[Finding],
 ) -> dict[str, Any]:
-    inputs = _inputs(model, processor, cube, record, question, findings)
     candidates = [processor.prompts.answer(ANSWERS[label]) for label in LABELS]
     scores = score_answers(model, candidates, **inputs).float().cpu().numpy()
     probabilities = temperature.probabilities(scores)[0]
@@ -157,24 +186,8 @@ def _diagnose(
 
 
 def _generate(
-    model: MedBlipForConditionalGeneration,
-    processor: MedBlipProcessor,
-    cube: Cube,
-    record: str,
-    question: str,
-    temperature: Temperature,
-    findings: list[Finding],
+    model: MedBlipForConditionalGeneration, processor: MedBlipProcessor, inputs: BatchFeature
 ) -> dict[str, Any]:
-    findings.append(
-        Finding(
-            "free-question",
-            "warning",
-            "question",
-            "this checkpoint was trained on the diagnosis question alone",
-            "take the text as a continuation by the language model, not as a reading of the scan",
-        )
-    )
-    inputs = _inputs(model, processor, cube, record, question, findings)
     generated = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
     text = processor.batch_decode(generated)[0]
     return {"answer": text, "label": label_of_text(text), "scoring": "generated text"}
@@ -184,30 +197,6 @@ def label_of_text(text: str) -> str:
     """The label whose answer ``text`` is, letter for letter, or ``unparsed``; never a guess."""
     plain = text.strip().rstrip(".").casefold()
     return next((label for label in LABELS if ANSWERS[label] == plain), "unparsed")
-
-
-def _inputs(
-    model: MedBlipForConditionalGeneration,
-    processor: MedBlipProcessor,
-    cube: Cube,
-    record: str,
-    question: str,
-    findings: list[Finding],
-) -> dict[str, torch.Tensor]:
-    cut = processor.prompts.prompt(record, question).record_tokens_cut
-    if cut:
-        findings.append(
-            Finding(
-                "record-cut",
-                "warning",
-                "record",
-                f"{cut} tokens were cut from its middle; prefix and question are whole",
-                "shorten the record",
-            )
-        )
-    inputs = processor(volumes=[cube], records=[record], questions=[question])
-    device = model.query_tokens.device
-    return {name: value.to(device) for name, value in inputs.items()}
 
 
 def model_sha256(model: MedBlipForConditionalGeneration) -> str:

@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
-from medblip.model.likelihood import score_answers
-from medblip.model.prompt import pad_left
-from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.labels import LABELS
 from medblip.study.record import record_text
 from medblip.study.study import Example
-from medblip.training.data import stack_tokens
 from medblip.training.precision import autocast
+from medblip.training.scoring import score_labels
 from medblip.training.token_cache import TokenCache
 
 Condition = Literal["full", "record", "image", "other_image", "blank_image"]
@@ -57,7 +54,6 @@ class Scorer:
     processor: MedBlipProcessor
     cache: TokenCache
     fields: Sequence[str]
-    precision: str
 
     def score(
         self, examples: Sequence[Example], condition: Condition, *, seed: int = 0, progress: bool
@@ -77,32 +73,24 @@ class Scorer:
     def _score_batch(
         self, examples: Sequence[Example], shown: Sequence[Example], condition: Condition
     ) -> NDArray[np.float32]:
-        device = self.model.query_tokens.device
-        prompts = self.processor.prompts
-        with_image = condition != "record"
-        rows = [
-            prompts.prompt(
-                "" if condition == "image" else record_text(e.fields, self.fields),
-                QUESTION,
-                image=with_image,
-            ).ids
-            for e in examples
+        records = [
+            "" if condition == "image" else record_text(e.fields, self.fields) for e in examples
         ]
-        ids, mask = (
-            torch.tensor(x).to(device)
-            for x in pad_left(rows, self.processor.tokenizer.pad_token_id)
-        )
-        image: dict[str, torch.Tensor] = {}
-        if with_image:
-            blank = condition == "blank_image"
-            tokens = [self.cache.blank() if blank else self.cache.tokens(e.cube) for e in shown]
-            stacked, image_mask = stack_tokens(tokens)
-            image = {"image_tokens": stacked.to(device), "image_mask": image_mask.to(device)}
-        candidates = [prompts.answer(ANSWERS[label]) for label in LABELS]
-        with autocast(device, self.precision):
-            scores = score_answers(self.model, candidates, ids, mask, **image)
+        with autocast(self.model.query_tokens.device, self.cache.precision):
+            scores = score_labels(
+                self.model, self.processor.prompts, records, self._tokens(shown, condition)
+            )
         array: NDArray[np.float32] = scores.float().cpu().numpy()
         return array
+
+    def _tokens(
+        self, shown: Sequence[Example], condition: Condition
+    ) -> list[NDArray[np.float32]] | None:
+        if condition == "record":
+            return None
+        if condition == "blank_image":
+            return [self.cache.blank] * len(shown)
+        return [self.cache.tokens(e.cube) for e in shown]
 
 
 def other_subjects(examples: Sequence[Example], seed: int) -> list[Example]:

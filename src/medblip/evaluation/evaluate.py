@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Predictions with their numbers: own metrics, and accuracy against the full model's."""
+
+    scored: Scored
+    metrics: ClassificationMetrics
+    against_full: PairedDifference
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that the report is drawn from.
 
@@ -67,7 +77,6 @@ class Evaluation:
         conditions: full model and controls, calibrated; keyed as in :data:`CONTROLS`.
         simple: simple models by name.
         zero_shot_full: the full model on ``zero_shot``.
-        validation_count: subjects the temperature was fitted on.
     """
 
     recipe: Recipe
@@ -87,12 +96,19 @@ class Evaluation:
     def subjects(self) -> list[str]:
         return [e.participant_id for e in self.examples]
 
-    def metrics(self, scored: Scored) -> ClassificationMetrics:
-        return classification_metrics(self.labels, scored.probabilities, self.subjects, LABELS)
-
-    def against_full(self, scored: Scored) -> PairedDifference:
-        full = self.conditions["full"].correct(self.labels)
-        return paired_difference(scored.correct(self.labels), full, self.subjects)
+    @cached_property
+    def measured(self) -> dict[str, Measured]:
+        """Every condition and simple model by its key, bootstrapped once for all readers."""
+        labels, subjects = self.labels, self.subjects
+        full = self.conditions["full"].correct(labels)
+        return {
+            name: Measured(
+                scored,
+                classification_metrics(labels, scored.probabilities, subjects, LABELS),
+                paired_difference(scored.correct(labels), full, subjects),
+            )
+            for name, scored in (*self.conditions.items(), *self.simple.items())
+        }
 
 
 def label_array(examples: Sequence[Example]) -> NDArray[np.int64]:
@@ -157,7 +173,7 @@ def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
     model.to(device).eval()  # type: ignore[arg-type]
     processor = AutoProcessor.from_pretrained(run / MODEL_FOLDER)
     cache = TokenCache(model, cubes, tokens, precision)
-    return Scorer(model, processor, cache, recipe.record.fields, precision)
+    return Scorer(model, processor, cache, recipe.record.fields)
 
 
 @dataclass(frozen=True)
@@ -227,13 +243,13 @@ def _features(
 def results(evaluation: Evaluation) -> dict[str, Any]:
     """The numbers of the report as JSON."""
 
-    def entry(scored: Scored) -> dict[str, Any]:
-        difference = evaluation.against_full(scored)
+    def entry(name: str) -> dict[str, Any]:
+        measured = evaluation.measured[name]
         return {
-            "title": scored.title,
-            "metrics": evaluation.metrics(scored).as_dict(),
-            "accuracy_minus_full": difference.difference.as_dict(),
-            "p": difference.p,
+            "title": measured.scored.title,
+            "metrics": measured.metrics.as_dict(),
+            "accuracy_minus_full": measured.against_full.difference.as_dict(),
+            "p": measured.against_full.p,
         }
 
     zero_shot = evaluation.zero_shot
@@ -242,8 +258,8 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
         "created": datetime.now(UTC).date().isoformat(),
         "test_subjects": len(set(evaluation.subjects)),
         "temperature": evaluation.temperature.value,
-        "conditions": {name: entry(s) for name, s in evaluation.conditions.items()},
-        "simple_models": {name: entry(s) for name, s in evaluation.simple.items()},
+        "conditions": {name: entry(name) for name in evaluation.conditions},
+        "simple_models": {name: entry(name) for name in evaluation.simple},
         "zero_shot": classification_metrics(
             label_array(zero_shot),
             evaluation.zero_shot_full.probabilities,

@@ -22,7 +22,7 @@ from medblip.evaluation.content import (
     RunFacts,
     SplitCount,
 )
-from medblip.evaluation.evaluate import Evaluation, Scored, label_array
+from medblip.evaluation.evaluate import Evaluation, Measured, Scored, label_array
 from medblip.evaluation.metrics import classification_metrics, reliability
 from medblip.evaluation.report import write_report
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
@@ -65,12 +65,7 @@ def report_content(
 ) -> ReportContent:
     """Everything on the page, as data."""
     cohorts = sorted({e.cohort for e in evaluation.examples})
-    full = evaluation.conditions["full"]
-    controls = [
-        _comparison(evaluation, scored)
-        for name, scored in evaluation.conditions.items()
-        if name != "full"
-    ]
+    measured = evaluation.measured
     return ReportContent(
         title=f"MedBLIP on {', '.join(cohorts)}",
         subtitle=f"Recipe {evaluation.recipe.name}, seed {evaluation.recipe.seed}",
@@ -78,10 +73,10 @@ def report_content(
         question=QUESTION,
         simulated=study.info.simulated,
         show_records=study.info.simulated,
-        full=evaluation.metrics(full),
+        full=measured["full"].metrics,
         calibration=_calibration(evaluation),
-        controls=controls,
-        simple_models=[_comparison(evaluation, s) for s in evaluation.simple.values()],
+        controls=[_comparison(measured[n]) for n in evaluation.conditions if n != "full"],
+        simple_models=[_comparison(measured[n]) for n in evaluation.simple],
         groups=_groups(evaluation),
         cases=_cases(evaluation, cubes, study.info.simulated),
         run=RunFacts(
@@ -105,13 +100,13 @@ def _one_after_another(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     return [{**row, "step": row["step"] + starts[row["stage"]]} for row in rows]
 
 
-def _comparison(evaluation: Evaluation, scored: Scored) -> Comparison:
+def _comparison(measured: Measured) -> Comparison:
     return Comparison(
-        title=scored.title,
-        explanation=scored.explanation,
-        metrics=evaluation.metrics(scored),
-        against_full=evaluation.against_full(scored),
-        withholds=scored.withholds,
+        title=measured.scored.title,
+        explanation=measured.scored.explanation,
+        metrics=measured.metrics,
+        against_full=measured.against_full,
+        withholds=measured.scored.withholds,
     )
 
 

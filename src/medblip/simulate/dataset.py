@@ -5,23 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import cache as cache_result
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import torch
-from tqdm import tqdm
 
 from medblip import __version__
 from medblip.errors import UsageError
 from medblip.notice import SIMULATED_DATA
+from medblip.parallel import run_all
 from medblip.simulate import scanner
-from medblip.simulate.anatomy import Anatomy, anatomy_file, load_anatomy, read_anatomy
+from medblip.simulate.anatomy import anatomy_file, load_anatomy, read_anatomy
 from medblip.simulate.cohort import CohortPlan, Session, Subject, draw_cohort
 from medblip.storage import replacing, write_json, write_text
 
@@ -74,27 +71,20 @@ def simulate(
     load_anatomy(template, cache)
     cohorts = [(plan, draw_cohort(plan, seed)) for plan in plans]
     jobs = [(out / plan.name, s) for plan, subjects in cohorts for s in subjects]
+    results = run_all(
+        write_subject,
+        anatomy_file(template, cache),
+        jobs,
+        title="Simulating subjects",
+        unit="subject",
+        workers=workers,
+        progress=progress,
+    )
     truths: dict[str, list[dict[str, Any]]] = {}
     written = 0
-    bar = tqdm(total=len(jobs), desc="Simulating subjects", unit="subject", disable=not progress)
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with (
-        bar,
-        ProcessPoolExecutor(
-            workers, context, initializer=_open_anatomy, initargs=(anatomy_file(template, cache),)
-        ) as pool,
-    ):
-        futures = {pool.submit(write_subject, *job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                folder, subject = futures[future]
-                rows, new = future.result()
-                truths[f"{folder.name}/{subject.participant_id}"] = rows
-                written += new
-                bar.update()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # else leaving would first simulate all the rest
-            raise
+    for (folder, subject), (rows, new) in zip(jobs, results, strict=True):
+        truths[f"{folder.name}/{subject.participant_id}"] = rows
+        written += new
     for plan, subjects in cohorts:
         _write_tables(out, plan, subjects, truths)
     images = sum(len(rows) for rows in truths.values())
@@ -116,32 +106,27 @@ def _claim(out: Path, plans: Sequence[CohortPlan], seed: int) -> None:
         )
 
 
-_ANATOMY: Anatomy | None = None
+# Read once in each process, not once for each subject.
+_read_anatomy = cache_result(read_anatomy)
 
 
-def _open_anatomy(file: Path) -> None:
-    """Once per worker process: load the anatomy, and use one core."""
-    global _ANATOMY
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
-    _ANATOMY = read_anatomy(file)
-
-
-def write_subject(folder: Path, subject: Subject) -> tuple[list[dict[str, Any]], int]:
+def write_subject(anatomy: Path, job: tuple[Path, Subject]) -> tuple[list[dict[str, Any]], int]:
     """Write one subject's images, sidecars and sessions table.
+
+    Args:
+        anatomy: file that :func:`save_anatomy` wrote.
+        job: the data set's folder, and the subject.
 
     Returns:
         The ground-truth rows, one a session, and the number of images that were not there before.
     """
-    if _ANATOMY is None:
-        raise RuntimeError("write_subject needs _open_anatomy first")
+    folder, subject = job
     rows, new = [], 0
     for session in subject.sessions:
         image = _image_path(folder, subject, session)
         truth_file = folder.parent / TRUTH_FOLDER / "parts" / f"{image.name}.json"
         if not (image.exists() and truth_file.exists()):
-            scan = scanner.acquire(_ANATOMY, subject, session)
+            scan = scanner.acquire(_read_anatomy(anatomy), subject, session)
             write_json(truth_file, dict(scan.truth))
             _write_image(image, scan)
             new += 1

@@ -74,7 +74,6 @@ class StageDataset(Dataset[dict[str, Any]]):
         self.prompts = prompts
         self.stage = stage
         self.schedule = make_schedule(len(examples), stage, seed)
-        self.blank = cache.blank()
 
     def __len__(self) -> int:
         return len(self.schedule)
@@ -103,7 +102,7 @@ class StageDataset(Dataset[dict[str, Any]]):
 
     def _image_tokens(self, example: Example, draw: Draw) -> NDArray[np.float32]:
         if draw.shown == "blank":
-            return self.blank
+            return self.cache.blank
         rng = np.random.default_rng(draw.seed)
         return augment(self.cache.tokens(example.cube), self.stage, rng)
 

@@ -81,9 +81,9 @@ def train(
     model.to(device)  # type: ignore[arg-type]
     # Cached tokens are valid only while what made them stays as it is.
     model.patch_embedding.requires_grad_(False)
-    session = _Session(recipe, study, out, model, processor, precision)
-    session.cache = TokenCache(model, cubes, tokens, precision)
-    session.cache.fill(
+    cache = TokenCache(model, cubes, tokens, precision)
+    session = _Session(recipe, study, out, model, processor, cache)
+    cache.fill(
         [e.cube for s in ("train", "validation") for e in session.examples(s)], progress=progress
     )
     for number, name in enumerate(STAGES):
@@ -135,8 +135,6 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 class _Session:
     """One process's work on a run: the model as it goes through the stages."""
 
-    cache: TokenCache
-
     def __init__(
         self,
         recipe: Recipe,
@@ -144,14 +142,14 @@ class _Session:
         out: Path,
         model: MedBlipForConditionalGeneration,
         processor: MedBlipProcessor,
-        precision: str,
+        cache: TokenCache,
     ) -> None:
         self.recipe = recipe
         self.study = study
         self.out = out
         self.model = model
         self.processor = processor
-        self.precision = precision
+        self.cache = cache
         self.rows = MetricsFile(out / METRICS_FILE)
 
     def examples(self, split: Any) -> list[Example]:
@@ -187,7 +185,7 @@ class _Session:
         dataset = StageDataset(self.examples("train"), fields, self.cache, prompts, stage, seed)
         held_out = self.examples("validation")
         validation = (
-            Validation(held_out, fields, self.cache, prompts, self.precision, stage.language > 0)
+            Validation(held_out, fields, self.cache, prompts, stage.language > 0)
             if held_out
             else None
         )
@@ -196,14 +194,13 @@ class _Session:
         trainer = StageTrainer(
             model=self.model,
             args=stage_arguments(
-                folder, stage, seed, self.precision, self.model.query_tokens.device
+                folder, stage, seed, self.cache.precision, self.model.query_tokens.device
             ),
             train_dataset=dataset,
             data_collator=Collator(
                 self.processor.tokenizer.pad_token_id, self.model.config.is_encoder_decoder
             ),
             stage=stage,
-            rows=self.rows,
             callbacks=[record],
         )
         trainer.remove_callback(transformers.ProgressCallback)

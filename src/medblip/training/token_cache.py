@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,9 @@ class TokenCache:
             self._write(name, self.encode(map_cube_array(self.cubes / name)))
             return self.tokens(name)
 
+    @cached_property
     def blank(self) -> NDArray[np.float32]:
-        """Tokens of a volume that is background throughout."""
+        """Tokens of a volume that is background throughout; encoded once."""
         size = self.model.config.volume_size
         return self.encode(np.zeros((size,) * 3, np.uint8)).astype(np.float32)
 

@@ -41,9 +41,8 @@ class TrainingDivergedError(MedBlipError):
 class StageTrainer(Trainer):
     """Trainer that reads its schedule in order and reports the loss by part."""
 
-    def __init__(self, *args: Any, stage: StageSection, rows: MetricsFile, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, stage: StageSection, **kwargs: Any) -> None:
         self.stage = stage
-        self.rows = rows
         self.parts: dict[str, list[float]] = {}
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = False  # the loss is already a mean

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from medblip.model.likelihood import score_answers
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.model.prompt import PromptBuilder, pad_left
-from medblip.study.labels import ANSWERS, LABELS, QUESTION
+from medblip.study.labels import ANSWERS, LABELS
 from medblip.study.record import record_text
 from medblip.study.study import Example
 from medblip.training.data import question_and_answer, stack_tokens
 from medblip.training.precision import autocast
+from medblip.training.scoring import score_labels
 from medblip.training.token_cache import TokenCache
 
 BATCH = 16
@@ -35,14 +34,12 @@ class Validation:
         fields: Sequence[str],
         cache: TokenCache,
         prompts: PromptBuilder,
-        precision: str,
         language: bool,
     ) -> None:
         self.examples = examples
         self.fields = fields
         self.cache = cache
         self.prompts = prompts
-        self.precision = precision
         self.language = language
         self.truth = torch.tensor([LABELS.index(e.label) for e in examples])
 
@@ -52,7 +49,7 @@ class Validation:
         training = model.training
         model.eval()
         score = self._language_scores if self.language else self._contrast_scores
-        with autocast(model.query_tokens.device, self.precision):
+        with autocast(model.query_tokens.device, self.cache.precision):
             scores = torch.cat([score(model, batch) for batch in self._batches()]).float().cpu()
         model.train(training)
         return {
@@ -64,27 +61,12 @@ class Validation:
         for start in range(0, len(self.examples), BATCH):
             yield self.examples[start : start + BATCH]
 
-    def _tokens(
-        self, batch: Sequence[Example], device: torch.device
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens, mask = stack_tokens([self.cache.tokens(e.cube) for e in batch])
-        return tokens.to(device), mask.to(device)
-
     def _language_scores(
         self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
     ) -> torch.Tensor:
-        device = model.query_tokens.device
         records = [record_text(e.fields, self.fields) for e in batch]
-        rows = [self.prompts.prompt(record, QUESTION).ids for record in records]
-        ids, mask = (
-            torch.tensor(np.array(x)).to(device)
-            for x in pad_left(rows, self.prompts.tokenizer.pad_token_id)
-        )
-        tokens, image_mask = self._tokens(batch, device)
-        candidates = [self.prompts.answer(ANSWERS[label]) for label in LABELS]
-        return score_answers(
-            model, candidates, ids, mask, image_tokens=tokens, image_mask=image_mask
-        )
+        tokens = [self.cache.tokens(e.cube) for e in batch]
+        return score_labels(model, self.prompts, records, tokens)
 
     def _contrast_scores(
         self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
@@ -97,7 +79,8 @@ class Validation:
             torch.tensor(x).to(device) for x in pad_left(texts, self.prompts.tokenizer.pad_token_id)
         )
         answers = F.normalize(model.text_contrast(model.embed_text(ids, mask)), dim=-1)
-        states = model.query_image(*self._tokens(batch, device))
+        tokens, mask = stack_tokens([self.cache.tokens(e.cube) for e in batch])
+        states = model.query_image(tokens.to(device), mask.to(device))
         images = F.normalize(model.image_contrast(states), dim=-1)
         similarity = torch.einsum("iqd,td->itq", images, answers).amax(-1)
         return similarity / model.temperature

@@ -1,4 +1,4 @@
-"""Many scans over few processes: one thread each, in order, with a bar, and stoppable."""
+"""Many tasks over few processes: one thread each, in order, with a bar, and stoppable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medblip.errors import PartlyDoneError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Starting a process costs about as much as a few scans.
+# Starting a process costs about as much as a few tasks.
 _TASKS_PER_WORKER = 8
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -31,6 +31,8 @@ def run_all(
     shared: Any,
     tasks: Sequence[Task],
     *,
+    title: str,
+    unit: str,
     workers: int | None = None,
     progress: bool = True,
 ) -> Iterator[Result]:
@@ -40,6 +42,7 @@ def run_all(
         function: at module level, so that a new process can import it.
         shared: sent once to each process, not once for each task.
         tasks: what to do.
+        title, unit: what the bar says of the tasks.
         workers: processes; 0 or 1 works in this one, None chooses by cores and tasks.
         progress: whether to show a bar on the error stream.
 
@@ -49,14 +52,16 @@ def run_all(
     count = min(_cores(), math.ceil(len(tasks) / _TASKS_PER_WORKER)) if workers is None else workers
     results: Iterator[Result] = (function(shared, task) for task in tasks)
     if count > 1:
-        results = _in_processes(function, shared, tasks, count)
-    yield from tqdm(
-        results, total=len(tasks), desc="Reading scans", unit="scan", disable=not progress
-    )
+        results = _in_processes(function, shared, tasks, count, title)
+    yield from tqdm(results, total=len(tasks), desc=title, unit=unit, disable=not progress)
 
 
 def _in_processes(
-    function: Callable[[Any, Task], Result], shared: Any, tasks: Sequence[Task], workers: int
+    function: Callable[[Any, Task], Result],
+    shared: Any,
+    tasks: Sequence[Task],
+    workers: int,
+    title: str,
 ) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")
     with (
@@ -67,9 +72,9 @@ def _in_processes(
             yield from pool.map(_call, tasks)
         except BrokenProcessPool as error:
             raise PartlyDoneError(
-                "prepare",
+                title,
                 "a worker process ended abruptly, most often because memory ran out",
-                "run the same command again with fewer workers; finished scans are kept",
+                "run the same command again with fewer workers; what is finished is kept",
                 code="worker-died",
             ) from error
         finally:
