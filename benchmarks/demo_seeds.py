@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from medblip import __version__
 from medblip.evaluation.evaluate import Evaluation, evaluate
 from medblip.evaluation.intervals import bootstrap_over_subjects
+from medblip.recipe import load_recipe
 from medblip.study.study import Study
-from medblip.training.recipe import load_recipe
 from medblip.training.run import train
 
 

@@ -22,10 +22,10 @@ from medblip.evaluation.calibration import Temperature
 from medblip.evaluation.evaluate import evaluate
 from medblip.evaluation.reporting import report, report_content
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
+from medblip.recipe import Recipe
 from medblip.simulate import demo_cohorts, simulate
 from medblip.simulate.dataset import ground_truth
 from medblip.study.study import Study
-from medblip.training.recipe import Recipe
 from medblip.training.run import train
 from medblip.training.trainer import COMPLETE, MetricsFile, newest_complete
 from medblip.volumes import Preprocessing
@@ -206,7 +206,7 @@ RUNNER = """
 import sys
 from pathlib import Path
 from medblip.study.study import Study
-from medblip.training.recipe import load_recipe
+from medblip.recipe import load_recipe
 from medblip.training.run import train
 root, recipe, out = map(Path, sys.argv[1:])
 train(load_recipe(recipe), Study.load(root / "study"), out,

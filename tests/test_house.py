@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import medblip
 from medblip.cli import app
 from medblip.notice import RESEARCH_USE
-from medblip.training.recipe import Recipe
+from medblip.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -206,9 +206,9 @@ def train(
 
     Example: `medblip train embedded --study study --out runs/1 seed=1`
     """
+    from medblip.recipe import load_recipe
     from medblip.storage import cache_folder
     from medblip.study.study import Study
-    from medblip.training.recipe import load_recipe
     from medblip.training.run import train as run_training
 
     run = run_training(

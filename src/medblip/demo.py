@@ -23,12 +23,12 @@ from medblip.evaluation.evaluate import evaluate
 from medblip.evaluation.reporting import REPORT_FILE, report
 from medblip.model import MedBlipForConditionalGeneration
 from medblip.model.pretrained import EmbeddedFiles, fetch_embedded
+from medblip.recipe import Recipe, load_recipe
 from medblip.simulate import CohortPlan, demo_cohorts, simulate
 from medblip.storage import write_json, write_text
 from medblip.study.record import FIELDS, record_text
 from medblip.study.study import Study
 from medblip.training.precision import native_bfloat16, pick_device
-from medblip.training.recipe import Recipe, load_recipe
 from medblip.training.run import train
 from medblip.volumes import Preprocessing
 from medblip.volumes.gate import GATE_VERSION, Reference, check_plausibility

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from medblip.model.modeling_medblip import IGNORED
+from medblip.recipe import StageSection
 from medblip.training.data import Collator, augment, make_schedule, stack_tokens
-from medblip.training.recipe import StageSection
 
 
 def stage(**values: object) -> StageSection:

@@ -28,12 +28,12 @@ from medblip.evaluation.simple_models import (
     fit_simple_models,
 )
 from medblip.model import MedBlipForConditionalGeneration
+from medblip.recipe import Recipe, load_recipe
 from medblip.storage import write_json, write_text
 from medblip.study.labels import LABELS
 from medblip.study.splits import SplitName
 from medblip.study.study import Example, Study
 from medblip.training.precision import pick_device, resolve_precision
-from medblip.training.recipe import Recipe, load_recipe
 from medblip.training.run import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
 from medblip.training.token_cache import TokenCache
 from medblip.volumes import map_cube_array

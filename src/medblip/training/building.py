@@ -14,8 +14,8 @@ from medblip.model import (
     MedBlipProcessor,
 )
 from medblip.model.bases import load_language, load_vision, resolve_base, weights_sha256
+from medblip.recipe import ModelSection, Recipe
 from medblip.study.study import Study
-from medblip.training.recipe import ModelSection, Recipe
 
 
 def build(recipe: Recipe, study: Study) -> tuple[MedBlipForConditionalGeneration, MedBlipProcessor]:

@@ -17,10 +17,10 @@ from torch.utils.data import Dataset
 
 from medblip.model.modeling_medblip import IGNORED
 from medblip.model.prompt import PromptBuilder, pad_left
+from medblip.recipe import StageSection
 from medblip.study.labels import ANSWERS, QUESTION
 from medblip.study.record import record_text
 from medblip.study.study import Example
-from medblip.training.recipe import StageSection
 from medblip.training.token_cache import TokenCache
 
 Shown = Literal["both", "record", "blank", "image"]

@@ -17,12 +17,12 @@ from transformers import set_seed
 from medblip import __version__
 from medblip.errors import UsageError
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.recipe import Recipe, StageSection
 from medblip.storage import write_json
 from medblip.study.study import Example, Study
 from medblip.training.building import build
 from medblip.training.data import Collator, StageDataset
 from medblip.training.precision import pick_device, resolve_precision
-from medblip.training.recipe import Recipe, StageSection
 from medblip.training.token_cache import TokenCache
 from medblip.training.trainer import (
     MetricsFile,

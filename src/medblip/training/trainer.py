@@ -25,7 +25,7 @@ from transformers import (
 
 from medblip.errors import MedBlipError
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
-from medblip.training.recipe import StageSection
+from medblip.recipe import StageSection
 from medblip.training.validation import Validation
 
 PARTS = ("itc_record", "itc_answer", "language")

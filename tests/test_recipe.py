@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medblip.errors import InputError, UsageError
-from medblip.training.recipe import load_recipe, shipped_recipes
+from medblip.recipe import load_recipe, shipped_recipes
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
