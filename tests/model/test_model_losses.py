@@ -91,7 +91,7 @@ def test_equal_texts_are_positives_unless_one_hot_is_asked_for(targets: str) -> 
     with torch.no_grad():
         torch.manual_seed(0)
         states = model.query_image(*model.encode_image(volumes(3)))
-        found = float(model.contrast(states, ids, mask))
+        found = float(model.contrast(states, [(ids, mask)])[0])
         torch.manual_seed(0)
         states = model.query_image(*model.encode_image(volumes(3)))
         image = F.normalize(model.image_contrast(states), dim=-1).double()

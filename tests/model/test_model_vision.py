@@ -19,8 +19,9 @@ from tiny import (
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from medblip.model.frozen import freeze
 from medblip.model.patch_embedding import PatchEmbedding3d
-from medblip.model.vision import encode_tokens, freeze, tower_of
+from medblip.model.vision import encode_tokens, tower_of
 
 TOLERANCE = 5e-5  # float32, two layers, relative to the largest value
 GRID = SIZE // PATCH

@@ -7,6 +7,7 @@ Shapes in the comments are those of the paper's recipe: 224^3 voxels, 343 patche
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, ini
 from medblip.model.bases import new_language, new_vision
 from medblip.model.checkpoint import CheckpointMixin
 from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
+from medblip.model.frozen import allow_recomputing, freeze
 from medblip.model.lora import add_lora
 from medblip.model.losses import (
     IGNORED,
@@ -25,11 +27,12 @@ from medblip.model.losses import (
     gather_rows,
     positions_to_keep,
     same_text,
+    stack_left,
 )
 from medblip.model.medqformer import MedQFormer, pool_text
 from medblip.model.output import MedBlipOutput
 from medblip.model.patch_embedding import PatchEmbedding3d
-from medblip.model.vision import encode_tokens, freeze, tower_of
+from medblip.model.vision import encode_tokens, tower_of
 
 TEMPERATURES = (0.01, 0.5)  # the range of the learned contrastive temperature
 
@@ -158,6 +161,8 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         for name, module in self.language_model.named_modules():
             if "lora_" in name:
                 module.train(mode)
+        for tower in (self.vision_model, self.language_model):
+            allow_recomputing(tower, mode)
         return self
 
     # ------------------------------------------------------------------ image -> prefix
@@ -285,27 +290,45 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         if image_tokens is not None:
             out.query_states = self.query_image(image_tokens, image_mask)
             states = out.query_states if contrast_rows is None else out.query_states[contrast_rows]
-            if record_ids is not None:
-                out.itc_record = self.contrast(states, record_ids, record_mask)
-            if answer_ids is not None:
-                out.itc_answer = self.contrast(states, answer_ids, answer_mask)
+            record, answer = _text(record_ids, record_mask), _text(answer_ids, answer_mask)
+            out.itc_record, out.itc_answer = self.contrast(states, (record, answer))
         if input_ids is not None:
             self._language(out, input_ids, attention_mask, labels, **kwargs)
         out.loss = self._total(out)
         return out
 
-    def contrast(self, query_states: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """One contrastive loss of Eq. 4 over the images and texts of all processes."""
-        mask = torch.ones_like(ids) if mask is None else mask
-        image = F.normalize(self.image_contrast(query_states), dim=-1)
-        text = F.normalize(self.text_contrast(self.embed_text(ids, mask)), dim=-1)
-        image, text = gather_rows(image), gather_rows(text)
-        if self.config.itc_targets == "same_text":
-            positives = same_text(gather_rows(ids), gather_rows(mask))
-        else:
-            positives = torch.eye(len(text), dtype=torch.bool, device=text.device)
+    def contrast(
+        self, query_states: Tensor, texts: Sequence[tuple[Tensor, Tensor] | None]
+    ) -> list[Tensor | None]:
+        """The contrastive losses of Eq. 4, over the images and texts of all processes.
+
+        Args:
+            query_states: ``(images, 32, 768)``.
+            texts: ids and mask ``(images, length)`` of each kind of text (record; question and
+                answer), or None. All kinds go through the text stream in one pass.
+
+        Returns:
+            One scalar for each kind, None where ``texts`` holds None.
+        """
+        given = [text for text in texts if text is not None]
+        if not given:
+            return [None] * len(texts)
+        image = gather_rows(F.normalize(self.image_contrast(query_states), dim=-1))
+        ids, mask = (stack_left(part) for part in zip(*given, strict=True))
+        features = F.normalize(self.text_contrast(self.embed_text(ids, mask)), dim=-1)
         # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
         self.temperature.data.clamp_(*TEMPERATURES)
+        losses = iter(
+            self._contrast_one(image, gather_rows(text), gather_rows(ids), gather_rows(mask))
+            for text, (ids, mask) in zip(features.chunk(len(given)), given, strict=True)
+        )
+        return [None if text is None else next(losses) for text in texts]
+
+    def _contrast_one(self, image: Tensor, text: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        if self.config.itc_targets == "same_text":
+            positives = same_text(ids, mask)
+        else:
+            positives = torch.eye(len(text), dtype=torch.bool, device=text.device)
         return contrastive_loss(
             image, text, self.temperature, positives, float(self.config.itc_label_smoothing)
         )
@@ -320,6 +343,9 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
     ) -> None:
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        if labels is not None:
+            # Nobody reads a training step's cache, and recomputed layers would fill it twice.
+            kwargs.setdefault("use_cache", False)
         prefix = None if out.query_states is None else self.make_prefix(out.query_states)
         embeddings = self.embed_prompt(input_ids, attention_mask, prefix)
         if self.config.is_encoder_decoder:
@@ -388,6 +414,12 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
             inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
         )
         return generated
+
+
+def _text(ids: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    if ids is None:
+        return None
+    return ids, torch.ones_like(ids) if mask is None else mask
 
 
 __all__ = ["IGNORED", "MedBlipForConditionalGeneration", "MedBlipOutput"]

@@ -156,9 +156,3 @@ def encode_tokens(
         out[rows, :length] = encode(model, kept).to(out.dtype)
     mask = torch.arange(longest, device=tokens.device)[None] < lengths[:, None]
     return out, mask
-
-
-def freeze(model: nn.Module) -> None:
-    """No gradient for the weights, no dropout; gradients still flow through."""
-    model.requires_grad_(False)
-    model.eval()
