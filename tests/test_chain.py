@@ -26,6 +26,7 @@ from medblip.recipe import Recipe
 from medblip.simulate import demo_cohorts, simulate
 from medblip.simulate.dataset import ground_truth
 from medblip.study.study import Study
+from medblip.training.building import build
 from medblip.training.run import train
 from medblip.training.trainer import COMPLETE, MetricsFile, newest_complete
 from medblip.volumes import Preprocessing
@@ -152,6 +153,28 @@ def test_a_finished_run_is_returned_at_once_and_another_recipe_is_refused(
         train(tiny_recipe(world, steps=9), chain.study, run, **chain.places, progress=False)
 
 
+def test_the_patch_embedding_trains_on_volumes_and_caches_no_tokens(chain: Chain) -> None:
+    values = chain.recipe.model_dump()
+    values["model"] |= {"train_patch_embedding": True, "gradient_checkpointing": True}
+    still = {"token_dropout": 0.0, "token_noise": 0.0}
+    values["align"] |= {"steps": 0}
+    values["tune"] |= {"steps": 0, "epochs": 0.8, **still}  # of 15 subjects, 4 a step
+    recipe = Recipe.model_validate(values)
+    places = {**chain.places, "tokens": chain.root / "no-tokens"}
+    done = train(recipe, chain.study, chain.root / "live", **places, progress=False)
+    assert not places["tokens"].exists()
+    sessions = len(chain.study.examples("train", "all"))
+    last = max(row["step"] for row in done.metrics if row["stage"] == "tune")
+    assert last == round(0.8 * sessions / 4)
+    torch.manual_seed(recipe.seed)
+    started, _ = build(recipe, chain.study)
+    trained = AutoModelForImageTextToText.from_pretrained(done.model)
+    for name, before in started.patch_embedding.state_dict().items():
+        assert not torch.equal(trained.patch_embedding.state_dict()[name], before), name
+    for name, before in started.vision_model.state_dict().items():
+        assert torch.equal(trained.vision_model.state_dict()[name], before), name
+
+
 def test_evaluation_report_and_answer(run: Path, chain: Chain) -> None:
     done = evaluate(run, chain.study, **chain.places, progress=False)
     assert len(done.examples) == 9
@@ -207,6 +230,7 @@ import sys
 from pathlib import Path
 from medblip.study.study import Study
 from medblip.recipe import load_recipe
+from medblip.training.building import build
 from medblip.training.run import train
 root, recipe, out = map(Path, sys.argv[1:])
 train(load_recipe(recipe), Study.load(root / "study"), out,

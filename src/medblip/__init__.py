@@ -16,6 +16,7 @@ _PLACES = {
     "MedBlipConfig": "medblip.model",
     "MedBlipForConditionalGeneration": "medblip.model",
     "MedBlipImageProcessor": "medblip.model",
+    "MedBlipPipeline": "medblip.model",
     "MedBlipProcessor": "medblip.model",
     "Volume": "medblip.volumes",
     "ask": "medblip.evaluation.answering",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from medblip import __version__
@@ -24,6 +25,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+convert_app = typer.Typer(
+    help="Bring published weights into the formats of this project; docs/convert.md says what is "
+    "taken.\n\nExample: `medblip convert eva eva_vit_g.pth bases/eva`",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+app.add_typer(convert_app, name="convert")
 console = Console(stderr=True, highlight=False)
 
 DEMO_MODEL = Path("demo/run/model")
@@ -168,6 +176,53 @@ def prepare(
 
 
 @app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(help="Shipped recipe or a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Values, e.g. model.lora=null.")
+    ] = None,
+    gpu_memory: Annotated[str, typer.Option(help="Memory of the device.")] = "24GiB",
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Samples a step; the recipe's by default.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cuda, or cpu: this machine.")] = "cuda",
+    record_tokens: Annotated[int, typer.Option(min=1, help="Typical record text.")] = 90,
+    prompt_tokens: Annotated[int, typer.Option(min=2, help="Prompt with its prefix.")] = 140,
+    scans: Annotated[int, typer.Option(min=1, help="Scans of one epoch.")] = 28_000,
+    tflops: Annotated[float, typer.Option(min=0.001, help="The device's peak, dense.")] = 71.0,
+    utilisation: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Share of the peak that a step reaches.")
+    ] = 0.35,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> None:
+    """Parameters, memory, time and largest batch of a recipe, before anything is allocated.
+
+    Example: `medblip plan paper/biomedlm-lora --gpu-memory 24GiB`
+    """
+    from medblip.recipe import load_recipe
+    from medblip.training.planning import TextLengths, parse_bytes, plan_tables
+    from medblip.training.planning import plan as run_planning
+
+    memory = parse_bytes(gpu_memory, "--gpu-memory")
+    loaded = load_recipe(recipe, overrides or ())
+    with console.status("Planning on tensors without memory, about a minute"):
+        result = run_planning(
+            loaded,
+            memory=memory,
+            batch=batch,
+            device=device,
+            lengths=TextLengths(record=record_tokens, prompt=prompt_tokens),
+            scans=scans,
+            tflops=tflops,
+            utilisation=utilisation,
+        )
+    if as_json:
+        print(result.to_json())
+    else:
+        Console(highlight=False).print(plan_tables(result))
+
+
+@app.command()
 def audit(
     study: Annotated[Path, typer.Argument(help="Study folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
@@ -297,6 +352,114 @@ def ask(
         raise typer.Exit(3)
 
 
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="Run folder, or checkpoint folder.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the checkpoint.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Write every weight; the folder then needs no base.")
+    ] = False,
+    merge_lora: Annotated[
+        bool, typer.Option("--merge-lora", help="Add LoRA into the language model's weights.")
+    ] = False,
+    max_shard_size: Annotated[str, typer.Option(help="Largest weight file.")] = "5GB",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16; as they are by default.")
+    ] = None,
+) -> None:
+    """Write a checkpoint in another form and prove that it answers as before.
+
+    Example: `medblip export runs/1 medblip-full --full --dtype bfloat16`
+    """
+    from medblip.evaluation.exporting import export as run_export
+
+    done = run_export(
+        source,
+        out,
+        full=full,
+        merge_lora=merge_lora,
+        max_shard_size=max_shard_size,
+        dtype=dtype,
+    )
+    kind = "every weight" if done.full else "the learned weights; bases are fetched and verified"
+    print(f"{done.folder}: {kind}; {done.files} files, {done.size / 1e6:,.1f} MB")
+    print(
+        f"Checked by loading it: {done.tensors} tensors are the source's own; the answers' "
+        f"log-probabilities on a test volume differ by at most {done.difference:.1e}"
+    )
+    print(RESEARCH_USE)
+
+
+@convert_app.command("eva")
+def convert_eva(
+    source: Annotated[Path, typer.Argument(help="LAVIS's eva_vit_g.pth.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the vision base.")],
+    layers: Annotated[int, typer.Option(min=1, help="Blocks to keep; BLIP-2 keeps 39.")] = 39,
+    ln_vision: Annotated[
+        Path | None, typer.Option(help="BLIP-2 checkpoint of LAVIS with the trained final norm.")
+    ] = None,
+) -> None:
+    """EVA-CLIP's ViT-g/14 as LAVIS publishes it -> a vision base.
+
+    Example: `medblip convert eva eva_vit_g.pth bases/eva`
+    """
+    from medblip.model.conversion import convert_eva as run_conversion
+
+    _print_conversion(run_conversion(source, out, layers=layers, ln_vision=ln_vision))
+
+
+@convert_app.command("blip2")
+def convert_blip2(
+    source: Annotated[str, typer.Argument(help="Folder or hub id of a BLIP-2 checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="New folder for vision/ and qformer/.")],
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of a hub id.")] = None,
+) -> None:
+    """A BLIP-2 checkpoint of transformers -> a vision base and a start for the MedQFormer.
+
+    Example: `medblip convert blip2 Salesforce/blip2-flan-t5-xl bases/blip2`
+    """
+    from medblip.model.conversion import convert_blip2 as run_conversion
+
+    _print_conversion(run_conversion(source, out, revision=revision))
+
+
+@convert_app.command("reference")
+def convert_reference(
+    source: Annotated[Path, typer.Argument(help="epochN.pth of the reference repository.")],
+    out: Annotated[Path, typer.Argument(help="New checkpoint folder.")],
+    language: Annotated[
+        str, typer.Option(help="Folder or hub id of the language model it was trained on.")
+    ],
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of that hub id.")] = None,
+    vision_config: Annotated[
+        Path | None, typer.Option(help="config.json of another vision tower than ViT-g.")
+    ] = None,
+    stored_as: Annotated[
+        str, typer.Option(help="Voxel axes of the files it was trained on: RAS, LPS, LIA, ...")
+    ] = "RAS",
+) -> None:
+    """A state dict of the paper's reference repository -> a checkpoint.
+
+    Example: `medblip convert reference epoch10.pth model --language google/flan-t5-xl`
+    """
+    from medblip.model.conversion import convert_reference as run_conversion
+
+    done = run_conversion(
+        source,
+        out,
+        language=language,
+        revision=revision,
+        vision_config=vision_config,
+        stored_as=stored_as,
+    )
+    _print_conversion(done)
+
+
+def _print_conversion(done: Any) -> None:
+    for line in done.lines():
+        print(line)
+
+
 def _cubes() -> Path:
     from medblip.storage import cache_folder
 
@@ -339,7 +502,8 @@ def main() -> None:
     try:
         app(standalone_mode=False)
     except MedBlipError as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True, markup=True)
+        line = escape(" ".join(str(error).split()))  # one line, and brackets are no markup
+        console.print(f"[red]error:[/red] {line}", soft_wrap=True, markup=True)
         sys.exit(error.exit_code)
     except typer.Exit as stop:
         sys.exit(stop.exit_code)

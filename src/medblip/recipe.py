@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medblip.errors import InputError, UsageError
 from medblip.storage import write_text
@@ -30,33 +30,65 @@ class QFormerSection(_Section):
     num_hidden_layers: int = Field(4, ge=1)
     num_attention_heads: int = Field(6, ge=1)
     intermediate_size: int = Field(1536, ge=8)
+    cross_attention_frequency: int = Field(2, ge=1)
     hidden_dropout_prob: float = Field(0.1, ge=0, lt=1)
     attention_probs_dropout_prob: float = Field(0.1, ge=0, lt=1)
 
 
 class LoraSection(_Section):
-    """LoRA on query and value of every attention block of the language model."""
+    """LoRA on query and value of every attention block of the language model.
+
+    Attributes:
+        target_modules: names of other modules to adapt; None finds query and value.
+    """
 
     r: int = Field(8, ge=1)
     lora_alpha: int = Field(16, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: tuple[str, ...] | None = None
 
 
 class ModelSection(_Section):
-    """Which frozen towers, and the sizes of what is learned between them."""
+    """Which frozen towers, and the sizes of what is learned between them.
+
+    Attributes:
+        vision, language: where the frozen weights come from: ``embedded:...``, a folder, or a hub
+            id at a revision. A checkpoint of a whole vision-language model (BLIP-2, SigLIP,
+            Gemma 3) gives the tower inside it.
+        vision_architecture, language_architecture: the tower's configuration as far as the recipe
+            relies on it. It lets a recipe be planned without any weights, and weights that say
+            otherwise are refused.
+        base_dtype: of the frozen weights in memory; what is learned is float32.
+        qformer_init: folder that ``medblip convert blip2`` wrote, to start the MedQFormer from.
+        patch_init, skip_background, itc_*, prompt_order: see :class:`medblip.MedBlipConfig`.
+        train_patch_embedding: learn the 3D patch embedding too. Volumes then pass through the
+            vision tower in every step; otherwise its tokens are computed once and cached.
+        attention: of the language model.
+        gradient_checkpointing: compute activations again in the backward pass: less memory, more
+            time.
+    """
 
     vision: str = "embedded:vision"
     vision_revision: str | None = None
+    vision_architecture: dict[str, Any] | None = None
     language: str = "embedded:language"
     language_revision: str | None = None
+    language_architecture: dict[str, Any] | None = None
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
     volume_size: int = Field(112, ge=8)
     volume_patch_size: int = Field(16, ge=2)
     patch_init: Literal["inflate", "random"] = "inflate"
+    train_patch_embedding: bool = False
     skip_background: bool = True
+    qformer: QFormerSection = QFormerSection()
+    qformer_init: str | None = None
+    itc_hidden_size: int = Field(256, ge=1)
+    itc_temperature: float = Field(0.07, gt=0)
+    itc_label_smoothing: float = Field(0.1, ge=0, lt=1)
     itc_targets: Literal["same_text", "one_hot"] = "same_text"
     prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    qformer: QFormerSection = QFormerSection()
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    gradient_checkpointing: bool = False
     lora: LoraSection | None = LoraSection()
 
 
@@ -71,6 +103,7 @@ class StageSection(_Section):
 
     Attributes:
         steps: optimizer steps; ``0`` leaves the stage out.
+        epochs: passes over the training sessions, instead of ``steps``.
         batch_size: samples a step.
         learning_rate, prefix_learning_rate, lora_learning_rate: peaks of the MedQFormer's side,
             the map into the language model, and LoRA; linear warm-up, then cosine. The map is
@@ -84,7 +117,8 @@ class StageSection(_Section):
         evaluate_every: steps between looks at the validation split.
     """
 
-    steps: int = Field(..., ge=0)
+    steps: int = Field(0, ge=0)
+    epochs: float | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     prefix_learning_rate: float = Field(3e-3, gt=0)
@@ -101,6 +135,19 @@ class StageSection(_Section):
     without_record: float = Field(0.0, ge=0, le=1)
     evaluate_every: int = Field(100, ge=1)
     save_every: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if not self.model_fields_set & {"steps", "epochs"} or (self.steps and self.epochs):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    def resolved(self, sessions: int) -> Self:
+        """The stage with its ``steps`` for so many training sessions, derived from ``epochs``."""
+        if self.epochs is None:
+            return self
+        steps = max(1, round(self.epochs * sessions / self.batch_size))
+        return self.model_copy(update={"steps": steps, "epochs": None})
 
 
 class Recipe(_Section):
@@ -121,6 +168,18 @@ class Recipe(_Section):
     align: StageSection
     tune: StageSection
 
+    @model_validator(mode="after")
+    def _augmented_tokens_are_cached(self) -> Self:
+        stages = [s for s in (self.align, self.tune) if s.steps or s.epochs]
+        if self.model.train_patch_embedding and any(
+            s.token_dropout or s.token_noise for s in stages
+        ):
+            raise ValueError(
+                "token_dropout and token_noise change cached tokens, which "
+                "model.train_patch_embedding has none of: set both to 0"
+            )
+        return self
+
     def to_yaml(self) -> str:
         text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
         return text
@@ -132,14 +191,17 @@ class Recipe(_Section):
 def shipped_recipes() -> dict[str, Path]:
     """Recipes that come with the package, by name."""
     folder = Path(str(resources.files("medblip") / "recipes"))
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    files = sorted(folder.rglob("*.yaml"))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        source: path of a YAML file, or the name of a shipped recipe such as ``embedded``.
+        source: path of a YAML file, or the name of a shipped recipe such as ``embedded`` or
+            ``paper/biomedlm-lora``. Its key ``extends`` may name another recipe (a shipped one, or
+            a file beside it), whose values hold where it says nothing.
         overrides: ``key.path=value`` pairs; values are YAML.
 
     Raises:
@@ -148,13 +210,39 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: an override is not ``key=value``.
     """
     path = shipped_recipes().get(str(source), Path(source))
-    values = _read_yaml(path)
+    values = _read_extended(path)
     for override in overrides:
-        _apply(values, override)
+        values = _apply(values, override)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
         raise InputError(path.name, _explain(error), code="bad-recipe") from error
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's values over those of the recipe it extends."""
+    values = _read_yaml(path)
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    origin = shipped_recipes().get(str(parent), path.parent / str(parent))
+    if origin in (path, *seen):
+        raise InputError(path.name, f"`extends: {parent}` leads back to itself", code="bad-recipe")
+    return _merged(_read_extended(origin, (path, *seen)), values)
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` upon ``under``, section by section; another architecture replaces the whole one."""
+    result = dict(under)
+    for this, other in (("steps", "epochs"), ("epochs", "steps")):
+        if this in over:
+            result.pop(other, None)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(value, dict) and isinstance(below, dict) and "model_type" not in value:
+            value = _merged(below, value)
+        result[key] = value
+    return result
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -174,18 +262,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+def _apply(values: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
     if not equals or not key:
         raise UsageError(override, "expected key=value, e.g. tune.steps=500", code="bad-override")
-    *parents, last = key.split(".")
-    place = values
-    for parent in parents:
-        child = place.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise UsageError(override, f"`{parent}` holds a value, not a section")
-        place = child
-    place[last] = yaml.safe_load(value)
+    value = yaml.safe_load(text)
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return _merged(values, value)
 
 
 def _explain(error: ValidationError) -> str:

@@ -43,7 +43,7 @@ def main(store: str, rank: int) -> None:
         # Each of the two processes has the same loss, and their gradients are summed here; data
         # parallel training takes the mean afterwards.
         assert torch.allclose(leaf.grad, 2 * full.grad[own], rtol=1e-5, atol=1e-7)
-    print("same loss, same gradients")  # noqa: T201 - the parent reads it
+    print("same loss, same gradients")
     dist.destroy_process_group()
 
 

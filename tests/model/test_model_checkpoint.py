@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import save_torch_state_dict
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tiny import (
     LANGUAGES,
     based_model,
@@ -19,6 +21,7 @@ from tiny import (
     language_tower,
     padded,
     prompt_rows,
+    relative_difference,
     settings,
     tokenizer,
     training_batch,
@@ -27,13 +30,17 @@ from tiny import (
 )
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from medblip.errors import InputError, UsageError
 from medblip.model import (
     MedBlipConfig,
     MedBlipForConditionalGeneration,
     MedBlipImageProcessor,
     MedBlipProcessor,
+    base_identity,
 )
-from medblip.model.bases import describe_base, load_language, resolve_base
+from medblip.model.base_identity import describe_base, identify, weights_sha256
+from medblip.model.bases import load_language, resolve_base
+from medblip.model.merging import merge_lora
 
 PARTS = ("logits", "query_states", "itc_record", "itc_answer", "language", "loss")
 
@@ -63,7 +70,7 @@ def test_learned_weights_alone_come_back_to_the_bit(tmp_path: Path, language: st
     learned = {n for n, p in model.named_parameters() if p.requires_grad and "lora_" not in n}
     assert saved.keys() == learned
     files = {str(p.relative_to(tmp_path / "checkpoint")) for p in tmp_path.rglob("checkpoint/**/*")}
-    assert files >= {"config.json", "adapter/adapter_config.json"}
+    assert files >= {"config.json", "bases.json", "adapter/adapter_config.json"}
     assert not {name for name in files if name.endswith((".bin", ".pt", ".pkl"))}
 
 
@@ -119,7 +126,7 @@ def test_a_loaded_checkpoint_can_be_saved_again(tmp_path: Path) -> None:
     MedBlipForConditionalGeneration.from_pretrained(tmp_path / "first").save_pretrained(
         tmp_path / "second"
     )
-    for name in ("model.safetensors", "config.json", "adapter/adapter_config.json"):
+    for name in ("model.safetensors", "config.json", "bases.json", "adapter/adapter_config.json"):
         first, second = ((tmp_path / n / name).read_bytes() for n in ("first", "second"))
         assert first == second, name
     first, second = (
@@ -149,6 +156,9 @@ def test_the_configuration_names_each_base(tmp_path: Path) -> None:
         assert base == describe_base(str(tmp_path / role))
         assert base["source"] == str(tmp_path / role)
         assert len(base["sha256"]) == 64
+        listed = json.loads((tmp_path / "checkpoint" / "bases.json").read_text())["tensors"][role]
+        assert listed == identify(tmp_path / role).tensors
+        assert listed.keys() == load_file(tmp_path / role / "model.safetensors").keys()
         assert resolve_base(base["source"]) == tmp_path / role
     adapter = json.loads((tmp_path / "checkpoint/adapter/adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == str(tmp_path / "language")
@@ -206,3 +216,164 @@ def test_from_components_leaves_the_towers_weights_alone(language: str) -> None:
         after = getattr(model, name).state_dict()
         assert after.keys() == weights.keys()
         assert all(torch.equal(after[key], weights[key]) for key in weights), name
+
+
+# --------------------------------------------------------------------------- identity of a base
+def reshard(folder: Path, size: str = "10KB") -> None:
+    """The same weights in many files, as transformers writes them."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_torch_state_dict(tensors, folder, max_shard_size=size)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+
+
+def test_weights_cut_into_other_files_are_the_same_base(tmp_path: Path) -> None:
+    model = based_model(tmp_path)
+    model.save_pretrained(tmp_path / "checkpoint")
+    before = {role: identify(tmp_path / role) for role in ("vision", "language")}
+    for role in before:
+        reshard(tmp_path / role)
+        assert identify(tmp_path / role) == before[role]
+    assert_same_outputs(
+        model, MedBlipForConditionalGeneration.from_pretrained(tmp_path / "checkpoint")
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t["norm"].add_(1e-7),
+        lambda t: t.update(norm=t["norm"].double()),
+        lambda t: t.update(norm=t["norm"].view(2, 2)),
+        lambda t: t.update(other=t.pop("norm")),
+        lambda t: t.update(more=torch.zeros(())),
+        lambda t: t.update(more=torch.zeros(0, 3)),
+        lambda t: t.pop("norm"),
+    ],
+    ids=["value", "type", "shape", "name", "scalar more", "nothing more", "one less"],
+)
+def test_the_identity_sees_names_types_shapes_and_values(tmp_path: Path, change: Any) -> None:
+    tensors = {"norm": torch.ones(4), "weight": torch.arange(6.0).view(2, 3).bfloat16()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    before = identify(tmp_path)
+    assert before == identify(tmp_path)
+    assert before.tensors["weight"].startswith("BF16 2x3 ")
+    change(tensors)
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert identify(tmp_path).sha256 != before.sha256
+
+
+def record_files(folder: Path, bases: Path) -> None:
+    """Make a checkpoint one of before hashes were taken tensor by tensor."""
+    config = json.loads((folder / "config.json").read_text())
+    for role in ("vision", "language"):
+        record = config[f"{role}_base"]
+        record["sha256"] = weights_sha256(bases / role)
+        del record["sha256_of"]
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "bases.json").unlink()
+    adapter = folder / "adapter" / "adapter_model.safetensors"
+    with safe_open(adapter, framework="pt") as opened:
+        header = {k: v for k, v in opened.metadata().items() if k != "base_sha256"}
+    save_file(load_file(adapter), adapter, metadata=header)
+
+
+def test_a_checkpoint_that_records_whole_files_still_loads(tmp_path: Path) -> None:
+    model = based_model(tmp_path)
+    model.save_pretrained(tmp_path / "checkpoint")
+    record_files(tmp_path / "checkpoint", tmp_path)
+    loaded = MedBlipForConditionalGeneration.from_pretrained(tmp_path / "checkpoint")
+    assert_same_outputs(model, loaded)
+    loaded.save_pretrained(tmp_path / "again")
+    again = MedBlipForConditionalGeneration.from_pretrained(tmp_path / "again")
+    assert_same_outputs(model, again)
+    vision_tower(seed=8).save_pretrained(tmp_path / "vision")
+    with pytest.raises(InputError, match=r"vision base vision: .*hash of its files") as caught:
+        MedBlipForConditionalGeneration.from_pretrained(tmp_path / "checkpoint")
+    assert caught.value.code == "other-base"
+
+
+def test_each_base_is_read_once_to_be_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    based_model(tmp_path).save_pretrained(tmp_path / "checkpoint")
+    read: list[Path] = []
+
+    def counted(folder: Path) -> Any:
+        read.append(folder)
+        return identify(folder)
+
+    monkeypatch.setattr(base_identity, "identify", counted)
+    loaded = MedBlipForConditionalGeneration.from_pretrained(tmp_path / "checkpoint")
+    loaded.save_pretrained(tmp_path / "again")
+    assert read == [tmp_path / "vision", tmp_path / "language"]
+
+
+# --------------------------------------------------------------------------- shards
+@pytest.mark.parametrize("full", [False, True], ids=["learned", "full"])
+@pytest.mark.parametrize("language", ["llama", "gpt2"])
+def test_shards_hold_what_one_file_holds(tmp_path: Path, language: str, full: bool) -> None:
+    model = based_model(tmp_path, language)
+    model.save_pretrained(tmp_path / "one", full=full)
+    model.save_pretrained(tmp_path / "many", full=full, max_shard_size="20KB")
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    shards = sorted(path.name for path in (tmp_path / "many").glob("model-*.safetensors"))
+    assert len(shards) > 3
+    assert sorted(set(index["weight_map"].values())) == shards
+    one = load_file(tmp_path / "one" / "model.safetensors")
+    many = {n: t for s in shards for n, t in load_file(tmp_path / "many" / s).items()}
+    assert one.keys() == many.keys() == index["weight_map"].keys()
+    assert all(torch.equal(one[name], many[name]) for name in one)
+    assert_same_outputs(model, AutoModelForImageTextToText.from_pretrained(tmp_path / "many"))
+
+
+def test_a_later_save_leaves_no_shard_of_an_earlier_one(tmp_path: Path) -> None:
+    model = based_model(tmp_path)
+    folder = tmp_path / "checkpoint"
+    kept = {"config.json", "generation_config.json", "bases.json", "adapter"}
+    for size in ("20KB", "50KB", "5GB", "20KB"):
+        model.save_pretrained(folder, max_shard_size=size)
+        (folder / "notes.txt").write_text("mine")
+        names = {path.name for path in folder.iterdir()} - kept - {"notes.txt"}
+        if size == "5GB":
+            assert names == {"model.safetensors"}
+        else:
+            index = json.loads((folder / "model.safetensors.index.json").read_text())
+            shards = set(index["weight_map"].values())
+            assert names == {*shards, "model.safetensors.index.json"}
+        assert_same_outputs(model, MedBlipForConditionalGeneration.from_pretrained(folder))
+
+
+# --------------------------------------------------------------------------- LoRA merged
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_merged_lora_answers_as_before(tmp_path: Path, language: str) -> None:
+    model = based_model(tmp_path, language)
+    batch = training_batch(model)
+    with torch.no_grad():
+        before = model(**batch).logits
+        merge_lora(model)
+        after = model(**batch).logits
+    difference = relative_difference(after, before)
+    print(f"{language}: merged against unmerged logits, largest relative {difference:.1e}")
+    assert difference < 1e-4
+    assert not [name for name in model.state_dict() if "lora" in name or "base_layer" in name]
+    assert model.config.lora is None
+    model.save_pretrained(tmp_path / "merged")
+    shutil.rmtree(tmp_path / "language")
+    loaded = MedBlipForConditionalGeneration.from_pretrained(tmp_path / "merged")
+    assert_same_outputs(model, loaded)
+    with pytest.raises(UsageError, match="holds no LoRA") as caught:
+        merge_lora(loaded)
+    assert caught.value.code == "no-lora"
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_bases_are_loaded_in_the_recorded_type(kind: str, tmp_path: Path) -> None:
+    model = based_model(tmp_path / "bases")
+    model.config.base_dtype = kind
+    model.save_pretrained(tmp_path / "saved")
+    for dtype, expected in ((None, kind), ("auto", kind), (torch.float32, "float32")):
+        loaded = MedBlipForConditionalGeneration.from_pretrained(tmp_path / "saved", dtype=dtype)
+        assert loaded.vision_model.dtype == getattr(torch, expected)
+        assert loaded.get_input_embeddings().weight.dtype == getattr(torch, expected)
+        assert all(p.dtype == torch.float32 for p in loaded.parameters() if p.requires_grad)

@@ -1,280 +1,225 @@
-"""Checkpoints and bases that are cut, mixed up or from elsewhere: each refused by name."""
+"""Checkpoints and bases that are cut, mixed up or from elsewhere: each refused by name.
+
+The list is in `checkpoint_faults`; here each is met through the library and the command line.
+"""
 
 from __future__ import annotations
 
-import json
-import pickle
-import shutil
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from tiny import (
-    based_model,
-    language_tower,
-    save_bases,
-    settings,
-    text_config,
-    vision_config,
-    vision_tower,
-)
-from torch import Tensor
 
+from medblip import cli
 from medblip.errors import InputError, UsageError
-from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
-from medblip.model.bases import load_language, load_vision, resolve_base, weights_sha256
-
-WEIGHTS = "model.safetensors"
-ADAPTER = "adapter/adapter_model.safetensors"
-Change = Callable[[Path], None]
+from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.model.bases import load_language, load_vision, resolve_base
+from model import checkpoint_faults as made
+from model.checkpoint_faults import FAULTS, FORMS, WEIGHTS, Change, Fault, copy_whole, write_whole
+from model.tiny import head_scan, save_bases, settings, text_config, vision_config
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``checkpoint`` on bases, ``other`` from another step, ``full`` with everything."""
-    folder = tmp_path_factory.mktemp("saved")
-    model = based_model(folder / "bases")
-    model.save_pretrained(folder / "checkpoint")
-    model.save_pretrained(folder / "full", full=True)
-    with torch.no_grad():
-        model.temperature.add_(0.01)
-    model.save_pretrained(folder / "other")
-    return folder
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole")
+    write_whole(root)
+    return root
 
 
-@pytest.fixture
-def copied(saved: Path, tmp_path: Path) -> Path:
-    """A copy to break; the recorded bases stay where they are."""
-    for name in ("checkpoint", "other", "full"):
-        shutil.copytree(saved / name, tmp_path / name)
-    return tmp_path
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    head = head_scan()
+    path = tmp_path_factory.mktemp("scan") / "head.nii.gz"
+    nib.save(nib.Nifti1Image(head.array, head.affine), path)
+    return path
 
 
 def load(folder: Path) -> MedBlipForConditionalGeneration:
-    return MedBlipForConditionalGeneration.from_pretrained(folder)
+    model = MedBlipForConditionalGeneration.from_pretrained(folder)
+    MedBlipProcessor.from_pretrained(folder)
+    return model
 
 
-def rewrite(name: str, change: Callable[[dict[str, Tensor]], None]) -> Change:
-    def apply(folder: Path) -> None:
-        tensors = load_file(folder / name)
-        change(tensors)
-        save_file(tensors, folder / name, metadata={"format": "pt"})
-
-    return apply
-
-
-def edit_config(**changes: object) -> Change:
-    def apply(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return apply
-
-
-def cut(folder: Path) -> None:
-    path = folder / WEIGHTS
-    path.write_bytes(path.read_bytes()[:-100])
+def ask(
+    scan: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[str], list[str]]:
+    """Exit code of ``medblip ask``, its lines, and its lines of error."""
+    words = ["medblip", "ask", str(scan), "--model", str(model), "--picture", str(scan) + ".png"]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setenv("MEDBLIP_CACHE", str(model.parent / "cache"))  # no template, no weights
+    capsys.readouterr()
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    said = capsys.readouterr()
+    # transformers' progress bars end in a carriage return
+    lines = [line for line in re.split(r"[\r\n]+", said.err) if line and "it/s" not in line]
+    return code, said.out.splitlines(), lines
 
 
-def append(folder: Path) -> None:
-    with (folder / WEIGHTS).open("ab") as file:
-        file.write(b"more")
-
-
-def huge_header(folder: Path) -> None:
-    (folder / WEIGHTS).write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
-
-
-def swap_adapter(folder: Path) -> None:
-    shutil.copy(folder.parent / "other" / ADAPTER, folder / ADAPTER)
-
-
-def only_pickle(folder: Path) -> None:
-    (folder / WEIGHTS).unlink()
-    write_pickle(folder / "pytorch_model.bin", folder / "was-read")
-
-
-def write_pickle(path: Path, trace: Path) -> None:
-    """A pickle that leaves a trace if it is ever read."""
-
-    class Trace:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (trace,))
-
-    path.write_bytes(pickle.dumps(Trace()))
-
-
-def set_value(name: str, value: Tensor) -> Callable[[dict[str, Tensor]], None]:
-    return lambda tensors: tensors.update({name: value})
-
-
-NAN = torch.tensor(float("nan"))
-FAULTS: dict[str, tuple[Change, str, str]] = {
-    "missing key": (
-        rewrite(WEIGHTS, lambda t: t.pop("prefix_scale") and None),
-        "incomplete-weights",
-        r"missing \['prefix_scale'\]",
-    ),
-    "unexpected key": (
-        rewrite(WEIGHTS, set_value("spare", torch.ones(1))),
-        "incomplete-weights",
-        r"unexpected \['spare'\]",
-    ),
-    "another shape": (
-        rewrite(WEIGHTS, set_value("query_tokens", torch.ones(1, 3, 31))),
-        "incomplete-weights",
-        r"query_tokens \(1, 3, 31\) for \(1, 3, 32\)",
-    ),
-    "NaN": (rewrite(WEIGHTS, set_value("temperature", NAN)), "bad-weights", "temperature"),
-    "infinity": (
-        rewrite(WEIGHTS, set_value("temperature", torch.tensor(torch.inf))),
-        "bad-weights",
-        "expected finite",
-    ),
-    "integers": (
-        rewrite(WEIGHTS, set_value("temperature", torch.tensor(1))),
-        "bad-weights",
-        "torch.int64 values; expected finite float32",
-    ),
-    "doubles": (
-        rewrite(WEIGHTS, set_value("temperature", torch.tensor(1.0).double())),
-        "bad-weights",
-        "torch.float64 values",
-    ),
-    "cut file": (cut, "damaged-weights", "model.safetensors: not a whole safetensors file"),
-    "trailing bytes": (append, "damaged-weights", "not a whole safetensors file"),
-    "huge header": (huge_header, "damaged-weights", "not a whole safetensors file"),
-    "no weights": (lambda f: (f / WEIGHTS).unlink(), "missing-weights", WEIGHTS),
-    "pickle alone": (only_pickle, "missing-weights", WEIGHTS),
-    "no configuration": (lambda f: (f / "config.json").unlink(), "no-config", "no config.json"),
-    "another model": (
-        edit_config(model_type="blip-2"),
-        "bad-config",
-        "model_type is 'blip-2', expected 'medblip'",
-    ),
-    "misspelled key": (
-        edit_config(volume_sise=16),
-        "bad-config",
-        "unknown key `volume_sise`; did you mean `volume_size`",
-    ),
-    "wrong type": (edit_config(volume_size="big"), "bad-config", "volume_size"),
-    "no JSON": (lambda f: (f / "config.json").write_text("{"), "bad-config", "config.json"),
-    "not an object": (lambda f: (f / "config.json").write_text("[]"), "bad-config", "config.json"),
-    "no adapter": (lambda f: (f / ADAPTER).unlink(), "missing-weights", "adapter_model"),
-    "adapter of another step": (swap_adapter, "other-adapter", "not saved together"),
-    "adapter without a header": (
-        rewrite(ADAPTER, lambda t: None),
-        "other-adapter",
-        "not saved together",
-    ),
-    "fewer adapter layers": (
-        rewrite(ADAPTER, lambda t: [t.pop(n) for n in list(t) if ".layers.1." in n] and None),
-        "incomplete-weights",
-        r"adapter/adapter_model.safetensors: missing \[.*layers.1",
-    ),
-    "adapter of another rank": (
-        rewrite(ADAPTER, lambda t: t.update({n: v.repeat(2, 2) for n, v in t.items()})),
-        "incomplete-weights",
-        "of another shape .*lora_A.*",
-    ),
-    "NaN in the adapter": (
-        rewrite(ADAPTER, lambda t: t.update({n: v * NAN for n, v in t.items()})),
-        "bad-weights",
-        "lora_",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_checkpoint_is_refused_by_name(copied: Path, fault: str) -> None:
-    change, code, message = FAULTS[fault]
-    change(copied / "checkpoint")
-    with pytest.raises(InputError, match=message) as caught:
-        load(copied / "checkpoint")
-    assert caught.value.code == code
+# --------------------------------------------------------------------------- checkpoints
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_refused_by_the_library_and_the_command_line(
+    fault: Fault,
+    whole: Path,
+    scan: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = copy_whole(whole, tmp_path)
+    fault.make(root)
+    with pytest.raises(InputError, match=fault.says) as caught:
+        load(root / fault.load)
+    assert caught.value.code == fault.code
     assert caught.value.fix
-    assert not (copied / "checkpoint" / "was-read").exists()
+
+    code, printed, lines = ask(scan, root / fault.load, monkeypatch, capsys)
+    assert code == 3
+    assert printed == []
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    assert re.search(fault.says, errors[0])
+    assert errors[0].endswith(" ".join(caught.value.fix.split()))
+    assert "Traceback" not in "".join(lines)
+    assert not (root / "was-read").exists()
 
 
-FULL_FAULTS = {
-    "missing key": (
-        rewrite(WEIGHTS, lambda t: t.pop("qformer.layernorm.bias") is None),
-        "incomplete-weights",
-        "missing_keys.*qformer.layernorm.bias",
-    ),
-    "unexpected key": (
-        rewrite(WEIGHTS, set_value("spare", torch.ones(1))),
-        "incomplete-weights",
-        "unexpected_keys.*spare",
-    ),
-    "another shape": (
-        rewrite(WEIGHTS, set_value("query_tokens", torch.ones(1, 3, 31))),
-        "incomplete-weights",
-        "mismatched_keys.*query_tokens",
-    ),
-    "no weights": (lambda f: (f / WEIGHTS).unlink(), "no-safetensors", "no .safetensors file"),
-    "pickle alone": (only_pickle, "no-safetensors", "pickled weights are not read"),
-    **{name: FAULTS[name] for name in ("NaN", "integers", "cut file", "trailing bytes")},
-    **{name: FAULTS[name] for name in ("no configuration", "another model", "misspelled key")},
-}
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_broken_answers_when_it_is_whole(
+    form: str,
+    whole: Path,
+    scan: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = copy_whole(whole, tmp_path)
+    assert torch.isfinite(load(root / form).temperature)
+    code, printed, lines = ask(scan, root / form, monkeypatch, capsys)
+    assert code == 0, lines
+    assert any(line.startswith("Answer: ") for line in printed)
 
 
-@pytest.mark.parametrize("fault", FULL_FAULTS)
-def test_a_broken_full_checkpoint_is_refused_by_name(copied: Path, fault: str) -> None:
-    change, code, message = FULL_FAULTS[fault]
-    change(copied / "full")
-    with pytest.raises(InputError, match=message) as caught:
-        load(copied / "full")
-    assert caught.value.code == code
-    assert not (copied / "full" / "was-read").exists()
-
-
-def test_what_was_broken_loads_when_it_is_whole(saved: Path) -> None:
-    for name in ("checkpoint", "other", "full"):
-        assert torch.isfinite(load(saved / name).temperature)
-
-
-def test_pickles_beside_safetensors_are_not_read(copied: Path) -> None:
-    for folder in (copied / "checkpoint", copied / "full", copied / "checkpoint" / "adapter"):
+def test_pickles_beside_safetensors_are_not_read(whole: Path, tmp_path: Path) -> None:
+    root = copy_whole(whole, tmp_path)
+    folders = ("checkpoint", "full", "checkpoint/adapter", "bases/vision", "bases/language")
+    for folder in folders:
         for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin"):
-            write_pickle(folder / name, copied / "was-read")
-    load(copied / "checkpoint")
-    load(copied / "full")
-    assert not (copied / "was-read").exists()
+            made.write_pickle(root / folder / name, root / "was-read")
+    load(root / "checkpoint")
+    load(root / "full")
+    assert not (root / "was-read").exists()
 
 
-@pytest.mark.parametrize("option", ["device_map", "quantization_config", "subfolder"])
-def test_an_option_that_would_do_nothing_is_refused(saved: Path, option: str) -> None:
+@pytest.mark.parametrize("option", ["device_mapp", "load_in_9bit"])
+def test_an_option_that_does_not_exist_is_refused(whole: Path, option: str) -> None:
     with pytest.raises(UsageError, match=option) as caught:
-        MedBlipForConditionalGeneration.from_pretrained(saved / "checkpoint", **{option: "auto"})
+        MedBlipForConditionalGeneration.from_pretrained(whole / "checkpoint", **{option: "auto"})
     assert caught.value.code == "unknown-option"
 
 
+def test_this_format_is_not_uploaded_in_passing(whole: Path, tmp_path: Path) -> None:
+    model = MedBlipForConditionalGeneration.from_pretrained(whole / "checkpoint")
+    with pytest.raises(UsageError, match="push_to_hub"):
+        model.save_pretrained(tmp_path / "out", push_to_hub=True)
+    assert not (tmp_path / "out").exists()
+
+
 # --------------------------------------------------------------------------- bases
-@pytest.mark.parametrize("role", ["vision", "language"])
-def test_a_base_with_other_weights_is_refused(tmp_path: Path, role: str) -> None:
-    based_model(tmp_path / "bases").save_pretrained(tmp_path / "checkpoint")
-    other = vision_tower(seed=8) if role == "vision" else language_tower(seed=8)
-    other.save_pretrained(tmp_path / "other")
-    with pytest.raises(InputError, match=f"{role} base .*trained on") as caught:
-        MedBlipForConditionalGeneration.from_pretrained(
-            tmp_path / "checkpoint", bases={role: str(tmp_path / "other")}
-        )
-    assert caught.value.code == "other-base"
-    other.save_pretrained(tmp_path / "bases" / role)  # changed where it lies
-    with pytest.raises(InputError, match=f"{role} base") as caught:
-        load(tmp_path / "checkpoint")
-    assert caught.value.code == "other-base"
+BROKEN_BASES: dict[str, tuple[Callable[[str], Change], str, str]] = {
+    "cut": (lambda f: made.cut(f"{f}/{WEIGHTS}"), "damaged-weights", WEIGHTS),
+    "pickle": (made.only_pickle, "no-safetensors", "pickled weights are not read"),
+    "unexpected": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", made.set_value("spare", torch.ones(1))),
+        "incomplete-weights",
+        "spare",
+    ),
+    "missing": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", lambda t: t.pop(min(t))),
+        "incomplete-weights",
+        "missing_keys",
+    ),
+    "shape": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", lambda t: t.update({min(t): torch.ones(1, 2)})),
+        "incomplete-weights",
+        "mismatched_keys",
+    ),
+    "NaN": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", made.first_times(float("nan"))),
+        "bad-weights",
+        "NaN or infinite values; expected finite",
+    ),
+    "infinity": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", made.first_times(float("inf"))),
+        "bad-weights",
+        "NaN or infinite values; expected finite",
+    ),
+    "float64": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", made.first_to(torch.float64)),
+        "bad-weights",
+        f"{WEIGHTS}, .*float64 values",
+    ),
+    "int32": (
+        lambda f: made.rewrite(f"{f}/{WEIGHTS}", made.first_to(torch.int32)),
+        "bad-weights",
+        f"{WEIGHTS}, .*int32 values",
+    ),
+    "no-config": (lambda f: made.remove(f"{f}/config.json"), "bad-config", "config.json"),
+    "other-model": (
+        lambda f: made.edit_json(f"{f}/config.json", model_type="nothing"),
+        "bad-config",
+        "config.json",
+    ),
+    # Each of these two makes transformers load other weights than those in the folder.
+    "weights elsewhere": (
+        lambda f: made.edit_json(f"{f}/config.json", transformers_weights="other.safetensors"),
+        "not-whole",
+        "config.json: transformers_weights names 'other.safetensors'",
+    ),
+    "an adapter on top": (
+        lambda f: made.write(f"{f}/adapter_config.json", "{}"),
+        "not-whole",
+        "adapter_config.json: makes transformers load an adapter",
+    ),
+}
 
 
-def test_a_base_that_is_gone_is_named(tmp_path: Path) -> None:
-    based_model(tmp_path / "bases").save_pretrained(tmp_path / "checkpoint")
-    shutil.rmtree(tmp_path / "bases" / "vision")
-    with pytest.raises(InputError, match="bases/vision: this base is not a folder") as caught:
-        load(tmp_path / "checkpoint")
-    assert caught.value.code == "base-missing"
+@pytest.mark.parametrize(
+    ("role", "load_base"), [("vision", load_vision), ("language", load_language)]
+)
+@pytest.mark.parametrize("broken", BROKEN_BASES)
+def test_a_broken_base_is_refused(
+    tmp_path: Path, role: str, load_base: Callable[[Path], object], broken: str
+) -> None:
+    make, code, says = BROKEN_BASES[broken]
+    save_bases(tmp_path)
+    load_base(tmp_path / role)
+    make(role)(tmp_path)
+    with pytest.raises(InputError, match=says) as caught:
+        load_base(tmp_path / role)
+    assert caught.value.code == code
+    assert role in caught.value.where
+    assert not (tmp_path / "was-read").exists()
+
+
+@pytest.mark.parametrize("table", ["h.0.attn.bias", "embeddings.position_ids"])
+def test_tables_of_older_checkpoints_are_no_weights(tmp_path: Path, table: str) -> None:
+    save_bases(tmp_path, "gpt2")
+    tables = {table: torch.ones(1, 1, 4, 4, dtype=torch.uint8)}
+    made.rewrite(f"language/{WEIGHTS}", lambda t: t.update(tables))(tmp_path)
+    try:
+        load_language(tmp_path / "language")
+    except InputError as error:  # transformers may know this one no more, but not for its type
+        assert error.code == "incomplete-weights"
+        assert table in error.problem
 
 
 @pytest.mark.parametrize("source", ["embedded:nothing", "./nowhere", "a/b/c"])
@@ -282,44 +227,6 @@ def test_a_source_that_is_no_base_is_refused(source: str) -> None:
     with pytest.raises(InputError, match=r"not a folder here.*embedded:language") as caught:
         resolve_base(source)
     assert caught.value.code == "base-missing"
-
-
-@pytest.mark.parametrize(
-    ("role", "load_base"), [("vision", load_vision), ("language", load_language)]
-)
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (cut, "damaged-weights"),
-        (only_pickle, "no-safetensors"),
-        (rewrite(WEIGHTS, set_value("spare", torch.ones(1))), "incomplete-weights"),
-        (rewrite(WEIGHTS, lambda t: t.pop(sorted(t)[0]) is None), "incomplete-weights"),
-        (
-            rewrite(WEIGHTS, lambda t: t.update({sorted(t)[0]: torch.ones(1, 2)})),
-            "incomplete-weights",
-        ),
-        (lambda f: (f / "config.json").unlink(), "bad-config"),
-        (edit_config(model_type="nothing"), "bad-config"),
-    ],
-    ids=["cut", "pickle", "unexpected", "missing", "shape", "no-config", "other-model"],
-)
-def test_a_broken_base_is_refused(
-    tmp_path: Path, role: str, load_base: Callable[[Path], object], change: Change, code: str
-) -> None:
-    save_bases(tmp_path)
-    change(tmp_path / role)
-    with pytest.raises(InputError, match=role) as caught:
-        load_base(tmp_path / role)
-    assert caught.value.code == code
-    assert not (tmp_path / role / "was-read").exists()
-
-
-def test_the_hash_sees_each_weight_and_each_name(tmp_path: Path) -> None:
-    save_bases(tmp_path)
-    before = weights_sha256(tmp_path / "vision")
-    assert before == weights_sha256(tmp_path / "vision")
-    (tmp_path / "vision" / WEIGHTS).rename(tmp_path / "vision" / "other.safetensors")
-    assert weights_sha256(tmp_path / "vision") != before
 
 
 def test_a_recorded_base_without_a_hash_is_refused() -> None:

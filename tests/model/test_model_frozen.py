@@ -91,14 +91,14 @@ def test_one_text_pass_gives_both_contrastive_losses(monkeypatch: pytest.MonkeyP
     batch = training_batch(model)
     del batch["input_ids"], batch["attention_mask"], batch["labels"]
     calls = []
-    run = modeling.MedBlipForConditionalGeneration.embed_text
+    run = modeling.MedBlipForConditionalGeneration.embed_texts
     monkeypatch.setattr(
         modeling.MedBlipForConditionalGeneration,
-        "embed_text",
-        lambda self, ids, mask: calls.append(tuple(ids.shape)) or run(self, ids, mask),
+        "embed_texts",
+        lambda self, texts: calls.append(len(texts)) or run(self, texts),
     )
     both = model(**batch)
-    assert len(calls) == 1
+    assert calls == [2]
     for name, other in (("record", "answer"), ("answer", "record")):
         alone = {k: v for k, v in batch.items() if not k.startswith(other)}
         out = model(**alone)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from tiny import CAUSAL, LAYERS, build, training_batch
+from tiny import CAUSAL, LAYERS, build, language_tower, training_batch
 from torch import nn
 from transformers import (
     BioGptConfig,
@@ -20,8 +20,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from medblip.errors import UsageError
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
-from medblip.model.lora import add_lora, query_value_modules
+from medblip.model.lora import add_lora, linear_names, query_value_modules
 
 LINEAR = ("weight", "bias")
 
@@ -200,7 +201,7 @@ class Odd(PreTrainedModel):
 
 
 def test_an_unknown_attention_is_listed_and_can_be_named() -> None:
-    with pytest.raises(ValueError, match=r"set `lora.target_modules` to some of .*attention_in"):
+    with pytest.raises(UsageError, match=r"no query and value .*called \['attention_in'\]"):
         query_value_modules(Odd())
     model = Odd()
     model.requires_grad_(False)
@@ -208,6 +209,32 @@ def test_an_unknown_attention_is_listed_and_can_be_named() -> None:
     assert trained(model) == {f"attention_in.lora_{side}.default.weight" for side in "AB"}
 
 
-def test_a_misspelled_target_beside_a_right_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\['v_prj'\] are no modules of llama"):
-        build(lora={"r": 2, "target_modules": ["q_proj", "v_prj"]})
+@pytest.mark.parametrize(
+    ("kind", "targets", "named"),
+    [
+        ("llama", ["q_proj", "v_prj"], r"\['v_prj'\] .*'o_proj', 'q_proj', .*'v_proj'\]"),
+        ("llama", r".*self_atn\.q_proj", r"self_atn.*'q_proj'"),  # a pattern
+        ("llama", [], r"\[\] match no module of llama"),
+        ("gpt2", ["q_proj", "v_proj"], r"of gpt2; .*\['c_attn', 'c_fc', 'c_proj', 'lm_head'\]"),
+        ("biogpt", ["c_attn"], r"'k_proj', 'out_proj', 'output_projection', 'q_proj', 'v_proj'"),
+        ("t5", ["q", "value"], r"\['value'\] .*\['k', 'lm_head', 'o', 'q', 'v', 'wi', 'wo'\]"),
+    ],
+)
+def test_a_target_that_matches_nothing_is_refused_with_those_that_exist(
+    kind: str, targets: str | list[str], named: str
+) -> None:
+    with pytest.raises(UsageError, match=named) as caught:
+        build(kind, lora={"r": 2, "target_modules": targets})
+    assert caught.value.code == "no-lora-target"
+
+
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [(r".*layers\.1\..*(q|v)_proj", {"q_proj", "v_proj"}), ("all-linear", None)],
+)
+def test_targets_may_be_a_pattern(targets: str, found: set[str] | None) -> None:
+    model = build(lora={"r": 2, "target_modules": targets})
+    names = [n.split(".lora_")[0] for n in trained(model) if "lora_" in n]
+    every = set(linear_names(language_tower())) - {"lm_head"}  # PEFT leaves the output map out
+    assert {n.rsplit(".", 1)[-1] for n in names} == (found or every)
+    assert any(".layers.0." in n for n in names) == (found is None)

@@ -16,7 +16,7 @@ from tiny import (
     vision_tower,
     volumes,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from medblip.model.frozen import freeze
@@ -172,3 +172,14 @@ def test_an_unknown_vision_model_is_named_with_the_known_ones() -> None:
     config.model_type = "swin"
     with pytest.raises(ValueError, match=r"'swin' is not known; known: .*dinov2"):
         tower_of(config)
+
+
+def test_patches_are_cut_as_the_convolution_would() -> None:
+    torch.manual_seed(0)
+    entry = PatchEmbedding3d(width=6, volume_size=12, patch_size=4).double()
+    for parameter in entry.parameters():
+        nn.init.normal_(parameter)
+    volumes = torch.rand(2, 1, 12, 12, 12, dtype=torch.float64)
+    convolved = entry.projection(volumes).flatten(2).transpose(1, 2)
+    found = entry(volumes)[:, 1:] - entry.positions[:, 1:]
+    assert largest_difference(found, convolved) < 1e-13

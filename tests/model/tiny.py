@@ -28,7 +28,8 @@ from transformers import (
 )
 
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
-from medblip.model.bases import describe_base, load_language, load_vision
+from medblip.model.base_identity import describe_base
+from medblip.model.bases import load_language, load_vision
 from medblip.model.prompt import pad_left
 from medblip.model.vision import tower_of
 from medblip.volumes import Volume
@@ -165,7 +166,10 @@ def save_bases(folder: Path, language: str = "llama") -> dict[str, dict[str, Any
 
 
 def based_model(
-    folder: Path, language: str = "llama", roles: tuple[str, ...] = ("vision", "language")
+    folder: Path,
+    language: str = "llama",
+    roles: tuple[str, ...] = ("vision", "language"),
+    **changed: Any,
 ) -> MedBlipForConditionalGeneration:
     """A model round towers that lie in ``folder``; only ``roles`` are recorded as bases."""
     recorded = save_bases(folder, language)
@@ -174,7 +178,7 @@ def based_model(
         vision_config=towers[0].config,
         text_config=towers[1].config,
         **{f"{role}_base": recorded[f"{role}_base"] for role in roles},
-        **settings(),
+        **settings(**changed),
     )
     torch.manual_seed(3)
     return stirred(MedBlipForConditionalGeneration.from_components(config, *towers)).eval()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoProcessor
-
 from medblip.errors import InputError
 from medblip.evaluation.answering import Answer, ask
 from medblip.evaluation.calibration import Temperature
-from medblip.model import MedBlipForConditionalGeneration
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.model.pretrained import embedded_files
 from medblip.storage import replacing
 from medblip.study.labels import QUESTION
@@ -44,7 +42,7 @@ def ask_files(
     loaded = MedBlipForConditionalGeneration.from_pretrained(_checkpoint(model))
     answer = ask(
         loaded,
-        AutoProcessor.from_pretrained(model),
+        MedBlipProcessor.from_pretrained(model),
         scan,
         text,
         question or QUESTION,

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import AutoProcessor
 
 from medblip.errors import InputError
 from medblip.evaluation.calibration import Temperature, fit_temperature
@@ -27,12 +26,14 @@ from medblip.evaluation.simple_models import (
     field_matrix,
     fit_simple_models,
 )
-from medblip.model import MedBlipForConditionalGeneration
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.recipe import Recipe, load_recipe
 from medblip.storage import write_json, write_text
 from medblip.study.labels import LABELS
 from medblip.study.splits import SplitName
 from medblip.study.study import Example, Study
+from medblip.training.card import write_card
+from medblip.training.card_facts import CardFacts, ResultFacts
 from medblip.training.precision import pick_device, resolve_precision
 from medblip.training.run import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
 from medblip.training.token_cache import TokenCache
@@ -161,7 +162,10 @@ def evaluate(
         simple=_simple_models(study, test, scorer.cache, cubes, recipe, progress),
         zero_shot_full=_scored("full", temperature, zero_shot),
     )
-    write_json(run / RESULTS_FILE, results(evaluation))
+    measured = results(evaluation)
+    write_json(run / RESULTS_FILE, measured)
+    facts = CardFacts.of_checkpoint(run / MODEL_FOLDER)
+    write_card(run / MODEL_FOLDER, facts.model_copy(update={"results": ResultFacts.of(measured)}))
     write_text(run / PREDICTIONS_FILE, _predictions(evaluation))
     return evaluation
 
@@ -171,7 +175,7 @@ def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
     precision = resolve_precision(recipe.precision, device)
     model = MedBlipForConditionalGeneration.from_pretrained(run / MODEL_FOLDER)
     model.to(device).eval()  # type: ignore[arg-type]
-    processor = AutoProcessor.from_pretrained(run / MODEL_FOLDER)
+    processor = MedBlipProcessor.from_pretrained(run / MODEL_FOLDER)
     cache = TokenCache(model, cubes, tokens, precision)
     return Scorer(model, processor, cache, recipe.record.fields)
 

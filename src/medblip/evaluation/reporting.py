@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -27,8 +26,8 @@ from medblip.evaluation.metrics import classification_metrics, reliability
 from medblip.evaluation.report import write_report
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.record import record_text
-from medblip.study.splits import SPLITS
 from medblip.study.study import Example, Study
+from medblip.training.card_facts import split_facts
 from medblip.training.run import ENVIRONMENT_FILE, METRICS_FILE
 from medblip.training.trainer import MetricsFile
 from medblip.volumes import read_cube
@@ -208,18 +207,4 @@ def _environment(run: Path) -> dict[str, str]:
 
 
 def _counts(study: Study) -> list[SplitCount]:
-    counts = []
-    for split in SPLITS:
-        examples = study.examples(split)
-        for cohort in sorted({e.cohort for e in examples}):
-            rows = [e for e in examples if e.cohort == cohort]
-            counts.append(
-                SplitCount(
-                    split=split,
-                    cohort=cohort,
-                    subjects=len({e.participant_id for e in rows}),
-                    sessions=len(rows),
-                    by_label=dict(Counter(e.label for e in rows)),
-                )
-            )
-    return counts
+    return [SplitCount(**fact.model_dump()) for fact in split_facts(study)]

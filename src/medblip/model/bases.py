@@ -1,8 +1,7 @@
-"""Frozen bases: where they come from, and proof that they are the ones trained with."""
+"""Frozen bases: where they come from, and towers with or without their weights."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,31 @@ from transformers import (
 )
 
 from medblip.errors import InputError
+from medblip.model.composite import language_part, loading_of_part, vision_part
 from medblip.model.pretrained import embedded_files
 from medblip.model.vision import tower_of
-from medblip.model.weight_files import load_whole, safetensors_files
-from medblip.storage import sha256_of_file
+from medblip.model.weight_files import load_whole
 
 EMBEDDED = {"embedded:vision": "vision", "embedded:language": "language"}
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 
 
-def resolve_base(source: str, revision: str | None = None) -> Path:
+def resolve_base(
+    source: str, revision: str | None = None, *, verify: bool = True, **hub: Any
+) -> Path:
     """The local folder of a base.
 
     Args:
         source: ``embedded:vision``, ``embedded:language``, a local folder, or a hub id.
         revision: commit or tag of a hub id.
+        verify: hash the files of an embedded base; needless where its weights are hashed next.
+        hub: for ``huggingface_hub.snapshot_download``: ``cache_dir``, ``token`` ...
 
     Raises:
         InputError: it is none of these, or cannot be fetched.
     """
     if source in EMBEDDED:
-        folder: Path = getattr(embedded_files(), EMBEDDED[source])
+        folder: Path = getattr(embedded_files(verify=verify), EMBEDDED[source])
         return folder
     if Path(source).is_dir():
         return Path(source)
@@ -49,7 +52,7 @@ def resolve_base(source: str, revision: str | None = None) -> Path:
             code="base-missing",
         )
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=_FILES))
+        return Path(snapshot_download(source, revision=revision, allow_patterns=_FILES, **hub))
     except Exception as error:
         raise InputError(
             source,
@@ -59,57 +62,34 @@ def resolve_base(source: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def weights_sha256(folder: Path) -> str:
-    """One hash over all safetensors files of a folder, by name and content.
-
-    Raises:
-        InputError: there is none; weights in pickle are never read.
-    """
-    digest = hashlib.sha256()
-    for file in safetensors_files(folder):
-        digest.update(f"{file.name}:{sha256_of_file(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def describe_base(source: str, revision: str | None = None) -> dict[str, Any]:
-    """What the configuration keeps of a base: source, revision and hash of its weights."""
-    folder = resolve_base(source, revision)
-    return {"source": source, "revision": revision, "sha256": weights_sha256(folder)}
-
-
-def verify_base(base: dict[str, Any], folder: Path, role: str) -> None:
-    """Raise InputError if the weights in ``folder`` are not those ``base`` names."""
-    found = weights_sha256(folder)
-    if found != base["sha256"]:
-        raise InputError(
-            f"{role} base {base['source']}",
-            f"its weights have the hash {found[:12]}, the checkpoint was trained on "
-            f"{base['sha256'][:12]}",
-            "load it on the base it was trained on",
-            code="other-base",
-        )
-
-
 def load_vision(folder: Path, dtype: torch.dtype | None = None, **kwargs: Any) -> PreTrainedModel:
-    """A vision tower from a folder, whole or not at all."""
-    model_class = tower_of(_read_config(folder)).model_class
-    return load_whole(model_class.from_pretrained, folder, dtype=dtype or torch.float32, **kwargs)
+    """A vision tower from its own folder or from a whole model's, whole or not at all."""
+    config = read_config(folder)
+    part = vision_part(config)
+    if part is not config:
+        kwargs |= {"config": part, **loading_of_part(folder, "vision")}
+    load = tower_of(part).model_class.from_pretrained
+    return load_whole(load, folder, dtype=dtype or torch.float32, **kwargs)
 
 
 def load_language(folder: Path, dtype: torch.dtype | None = None, **kwargs: Any) -> PreTrainedModel:
-    """A language model from a folder, whole or not at all."""
-    auto = _language_class(_read_config(folder))
-    return load_whole(auto.from_pretrained, folder, dtype=dtype or torch.float32, **kwargs)
+    """A language model from its own folder or from a whole model's, whole or not at all."""
+    config = read_config(folder)
+    part = language_part(config)
+    if part is not config:
+        kwargs |= {"config": part, **loading_of_part(folder, "language")}
+    load = _language_class(part).from_pretrained
+    return load_whole(load, folder, dtype=dtype or torch.float32, **kwargs)
 
 
-def new_vision(config: PreTrainedConfig) -> PreTrainedModel:
+def new_vision(config: PreTrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A vision tower with random weights."""
-    return tower_of(config).model_class._from_config(config)
+    return tower_of(config).model_class._from_config(config, dtype=dtype)
 
 
-def new_language(config: PreTrainedConfig) -> PreTrainedModel:
+def new_language(config: PreTrainedConfig, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """A language model with random weights."""
-    model: PreTrainedModel = _language_class(config).from_config(config)
+    model: PreTrainedModel = _language_class(config).from_config(config, dtype=dtype)
     return model
 
 
@@ -117,7 +97,8 @@ def _language_class(config: PreTrainedConfig) -> Any:
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
-def _read_config(folder: Path) -> PreTrainedConfig:
+def read_config(folder: Path) -> PreTrainedConfig:
+    """A folder's ``config.json``; raise InputError if transformers cannot use it."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:

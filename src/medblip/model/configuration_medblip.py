@@ -3,12 +3,16 @@
 # No `from __future__ import annotations` here: `@strict` checks no field whose type is a string.
 import copy
 import difflib
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+
+from medblip.recipe import Recipe, load_recipe
 
 # Keys that transformers itself hands to a configuration beside its typed fields.
 _TRANSFORMERS_KEYS = frozenset(
@@ -93,6 +97,8 @@ class MedBlipConfig(PreTrainedConfig):
         volume_patch_size: edge of one patch in voxels; ``volume_size`` is a multiple of it.
         patch_init: ``inflate`` starts from the 2D tower's own filter and positions, ``random``
             is a truncated normal of 0.02 (the paper's reference code).
+        prefix_norm: bring the prefix to the size of the token embeddings by a layer norm and a
+            learned scale; False is the plain linear map of the paper's reference code.
         skip_background: drop tokens whose whole patch is background before the vision blocks.
         itc_hidden_size: width of the contrastive space.
         itc_temperature: temperature at the start of training; it is learned.
@@ -105,6 +111,7 @@ class MedBlipConfig(PreTrainedConfig):
         lora: keyword arguments of ``peft.LoraConfig`` or None for a frozen language model.
         image_token_id: placeholder of a prefix position in ``input_ids``; one past the language
             model's vocabulary, so that no text can ever contain it.
+        base_dtype: of the frozen weights in memory; what is learned is float32.
         vision_base, language_base: where the frozen weights come from:
             ``{"source", "revision", "sha256"}``; None means they lie in this checkpoint.
     """
@@ -123,6 +130,7 @@ class MedBlipConfig(PreTrainedConfig):
     volume_size: int = 224
     volume_patch_size: int = 32
     patch_init: Literal["inflate", "random"] = "inflate"
+    prefix_norm: bool = True
     skip_background: bool = False
     itc_hidden_size: int = 256
     itc_temperature: float | int = 0.07
@@ -132,6 +140,7 @@ class MedBlipConfig(PreTrainedConfig):
     prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
     lora: dict[str, Any] | None = None
     image_token_id: int | None = None
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
     vision_base: dict[str, Any] | None = None
     language_base: dict[str, Any] | None = None
     initializer_range: float | int = 0.02
@@ -157,6 +166,24 @@ class MedBlipConfig(PreTrainedConfig):
         qformer.encoder_hidden_size = vision.hidden_size
         if self.image_token_id is None:
             self.image_token_id = text.vocab_size
+
+    @classmethod
+    def from_recipe(
+        cls, recipe: Recipe | str | Path, overrides: Sequence[str] = ()
+    ) -> "MedBlipConfig":
+        """The configuration of the model a recipe describes.
+
+        Args:
+            recipe: one in memory, the name of a shipped one (``paper/biomedlm-lora``), or a file.
+            overrides: ``key.path=value`` pairs upon a recipe that is read.
+
+        Raises:
+            InputError: see :func:`medblip.recipe.load_recipe`, and
+                :func:`medblip.model.architecture.config_of`.
+        """
+        from medblip.model.architecture import config_of  # which itself needs this class
+
+        return config_of(recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides))
 
     @property
     def grid_size(self) -> int:

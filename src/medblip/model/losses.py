@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -75,12 +73,6 @@ def gather_rows(rows: Tensor) -> Tensor:
     padding = [*inner, length - rows.shape[1], 0, 0, count - rows.shape[0]]
     parts = all_gather(F.pad(rows, padding))
     return torch.cat([part[: int(shape[0])] for part, shape in zip(parts, shapes, strict=True)])
-
-
-def stack_left(batches: Sequence[Tensor]) -> Tensor:
-    """Batches ``(n, length)`` of several lengths as one, zeros added on the left."""
-    longest = max(batch.shape[1] for batch in batches)
-    return torch.cat([F.pad(batch, (longest - batch.shape[1], 0)) for batch in batches])
 
 
 def positions_to_keep(labels: Tensor | None) -> int:

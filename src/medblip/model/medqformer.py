@@ -8,12 +8,21 @@ parameters of the paper.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from medblip.model.configuration_medblip import MedQFormerConfig
+
+# Boolean ``(batch, keys)``, True where a key may be seen; None sees all. Several such masks: the
+# hidden states are packed, ``(1, tokens, width)``, blocks of ``batch * keys`` tokens after one
+# another, each of which attends to itself alone. All but attention goes token by token, so texts of
+# different lengths share a pass and are not padded to the longest.
+Mask = Tensor | Sequence[Tensor] | None
 
 
 class Attention(nn.Module):
@@ -27,14 +36,23 @@ class Attention(nn.Module):
         self.key = nn.Linear(key_width, config.hidden_size)
         self.value = nn.Linear(key_width, config.hidden_size)
 
-    def forward(self, hidden: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        """``hidden (batch, length, width)`` attends to ``source (batch, keys, key_width)``.
+    def forward(self, hidden: Tensor, source: Tensor, mask: Mask) -> Tensor:
+        """``hidden (batch, length, width)`` attends to ``source (batch, keys, key_width)``."""
+        q, k, v = self.query(hidden), self.key(source), self.value(source)
+        if mask is None or isinstance(mask, Tensor):
+            return self._attend(q, k, v, mask)
+        blocks = zip(*(split_blocks(x, mask) for x in (q, k, v)), mask, strict=True)
+        return torch.cat([self._attend_block(*block) for block in blocks], dim=1)
 
-        ``mask``: boolean ``(batch, keys)``, True where a key may be seen; None sees all.
-        """
+    def _attend_block(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """One packed block: ``(1, batch * length, width)`` in and out."""
+        q, k, v = (x[0].unflatten(0, mask.shape) for x in (q, k, v))  # (batch, length, width)
+        return self._attend(q, k, v, mask).flatten(0, 1)[None]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, n, width/h)
-            for layer, x in ((self.query, hidden), (self.key, source), (self.value, source))
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, n, width / heads)
+            for x in (q, k, v)
         )
         attended = F.scaled_dot_product_attention(
             q,
@@ -66,7 +84,7 @@ class AttentionBlock(nn.Module):
         self.attention = Attention(config, key_width)
         self.output = AddNorm(config, config.hidden_size)
 
-    def forward(self, hidden: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, source: Tensor, mask: Mask) -> Tensor:
         attended: Tensor = self.output(self.attention(hidden, source, mask), hidden)
         return attended
 
@@ -99,7 +117,7 @@ class MedQFormerLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden: Tensor,
-        mask: Tensor | None,
+        mask: Mask,
         image_tokens: Tensor | None,
         image_mask: Tensor | None,
     ) -> Tensor:
@@ -130,7 +148,7 @@ class MedQFormer(nn.Module):
     def forward(
         self,
         embeddings: Tensor,
-        mask: Tensor | None = None,
+        mask: Mask = None,
         image_tokens: Tensor | None = None,
         image_mask: Tensor | None = None,
     ) -> Tensor:
@@ -138,7 +156,8 @@ class MedQFormer(nn.Module):
 
         Args:
             embeddings: ``(batch, length, hidden_size)``: queries, or mapped text tokens.
-            mask: boolean ``(batch, length)``, True at real tokens; None if all are.
+            mask: boolean ``(batch, length)``, True at real tokens; None if all are. Several masks:
+                as many batches of texts, packed as :data:`Mask` says.
             image_tokens: ``(batch, tokens, encoder_hidden_size)``; None runs the text stream,
                 which has no cross-attention.
             image_mask: boolean ``(batch, tokens)``.
@@ -150,6 +169,11 @@ class MedQFormer(nn.Module):
         for layer in self.encoder.layer:
             hidden = layer(hidden, mask, image_tokens, image_mask)
         return hidden
+
+
+def split_blocks(packed: Tensor, masks: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Packed ``(1, tokens, width)`` to one ``(1, batch * length, width)`` for each mask."""
+    return packed.split([mask.numel() for mask in masks], dim=1)
 
 
 def pool_text(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -165,4 +189,4 @@ def pool_text(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
-__all__ = ["MedQFormer", "pool_text"]
+__all__ = ["MedQFormer", "pool_text", "split_blocks"]

@@ -6,6 +6,7 @@ Shapes in the comments are those of the paper's recipe: 224^3 voxels, 343 patche
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,12 +14,13 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, initialization
+from transformers import PreTrainedConfig, PreTrainedModel, initialization
 
 from medblip.model.bases import new_language, new_vision
 from medblip.model.checkpoint import CheckpointMixin
 from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
 from medblip.model.frozen import allow_recomputing, freeze
+from medblip.model.generation_medblip import MedBlipGenerationMixin
 from medblip.model.lora import add_lora
 from medblip.model.losses import (
     IGNORED,
@@ -27,25 +29,35 @@ from medblip.model.losses import (
     gather_rows,
     positions_to_keep,
     same_text,
-    stack_left,
 )
-from medblip.model.medqformer import MedQFormer, pool_text
+from medblip.model.medqformer import MedQFormer, pool_text, split_blocks
+from medblip.model.options import refuse_unknown
 from medblip.model.output import MedBlipOutput
 from medblip.model.patch_embedding import PatchEmbedding3d
+from medblip.model.peft_trace import PeftTraceMixin
 from medblip.model.vision import encode_tokens, tower_of
+from medblip.model.vocabulary import VocabularyMixin
 
+Text = tuple[Tensor, Tensor]  # token ids and mask, (batch, length) each
 TEMPERATURES = (0.01, 0.5)  # the range of the learned contrastive temperature
 
 
-class MedBlipPreTrainedModel(CheckpointMixin, PreTrainedModel):  # type: ignore[misc]
+class MedBlipPreTrainedModel(  # type: ignore[misc]
+    VocabularyMixin, PeftTraceMixin, CheckpointMixin, PreTrainedModel
+):
     config_class = MedBlipConfig
     base_model_prefix = "medblip"
-    main_input_name = "pixel_values"
+    main_input_name = "input_ids"
     input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False  # the loss is a mean already: Trainer may divide it by its steps
+    # Of the towers, which say for themselves what they can; MedQFormer's is torch's own.
     _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["MedQFormerLayer", "PatchEmbedding3d"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -64,11 +76,14 @@ class MedBlipPreTrainedModel(CheckpointMixin, PreTrainedModel):  # type: ignore[
             initialization.trunc_normal_(module.positions, std=std)
         elif isinstance(module, MedBlipForConditionalGeneration):
             initialization.trunc_normal_(module.query_tokens, std=std)
-            initialization.constant_(module.prefix_scale, std)
+            if module.prefix_scale is not None:
+                initialization.constant_(module.prefix_scale, std)
             initialization.constant_(module.temperature, module.config.itc_temperature)
 
 
-class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin):  # type: ignore[misc]
+class MedBlipForConditionalGeneration(  # type: ignore[misc]
+    MedBlipPreTrainedModel, MedBlipGenerationMixin
+):
     """The whole system. Learned: everything but the two towers, and LoRA where configured.
 
     Args:
@@ -82,13 +97,19 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         vision_model: PreTrainedModel | None = None,
         language_model: PreTrainedModel | None = None,
     ) -> None:
+        if vision_model or language_model:
+            config = copy.copy(config)  # which takes the towers' own configurations below
         super().__init__(config)
         vision_config = cast(PreTrainedConfig, config.vision_config)
         q = cast(MedQFormerConfig, config.qformer_config)
-        self.vision_model = vision_model or new_vision(vision_config)
-        self.language_model = language_model or new_language(
-            cast(PreTrainedConfig, config.text_config)
-        )
+        text_config = cast(PreTrainedConfig, config.text_config)
+        # None leaves it to `torch.get_default_dtype`, which `from_pretrained` sets.
+        dtype = torch.bfloat16 if config.base_dtype == "bfloat16" else None
+        self.vision_model = vision_model or new_vision(vision_config, dtype)
+        self.language_model = language_model or new_language(text_config, dtype)
+        # One object each, so that what transformers sets on one side holds on the other.
+        config.vision_config = self.vision_model.config
+        config.text_config = self.language_model.config
         language_width = self.get_input_embeddings().embedding_dim
 
         self.patch_embedding = PatchEmbedding3d(
@@ -102,16 +123,17 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         self.text_contrast = nn.Linear(q.hidden_size, config.itc_hidden_size)
         self.temperature = nn.Parameter(torch.tensor(float(config.itc_temperature)))
         self.prefix_map = nn.Linear(q.hidden_size, language_width)
-        self.prefix_scale = nn.Parameter(torch.tensor(1.0))
+        self.prefix_scale = nn.Parameter(torch.tensor(1.0)) if config.prefix_norm else None
 
         self.post_init()  # draws what is learned; the towers have their weights already
         freeze(self.vision_model)
         freeze(self.language_model)
         if config.lora is not None:
             add_lora(self.language_model, config.lora)
-        forward_arguments = inspect.signature(self.language_model.forward).parameters
-        self._takes_position_ids = "position_ids" in forward_arguments
-        self._takes_logits_to_keep = "logits_to_keep" in forward_arguments
+        language_arguments = inspect.signature(self.language_model.forward).parameters
+        self._takes_position_ids = "position_ids" in language_arguments
+        self._takes_logits_to_keep = "logits_to_keep" in language_arguments
+        self._arguments = {*language_arguments, *inspect.signature(self.forward).parameters}
 
     @classmethod
     def from_components(
@@ -125,33 +147,27 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         if config.patch_init == "inflate":
             source = tower_of(vision_model.config).patch_filter(vision_model)
             model.patch_embedding.inflate(source)
-        with torch.no_grad():
+        if model.prefix_scale is not None:
             # The prefix starts at the size of the token embeddings: unscaled ones stall training.
             # They are asked for and not read, since some models (BioGPT) scale what they hold.
             table = model.get_input_embeddings()
-            words = table(torch.arange(table.num_embeddings, device=table.weight.device))
-            model.prefix_scale.fill_(float(words.float().std()))
+            with torch.no_grad():
+                words = table(torch.arange(table.num_embeddings, device=table.weight.device))
+                model.prefix_scale.fill_(float(words.float().std()))
         return model
 
-    # ------------------------------------------------------------------ what transformers asks for
-    def get_input_embeddings(self) -> nn.Embedding:
-        return cast(nn.Embedding, self.language_model.get_input_embeddings())
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
-
+    # ------------------------------------------------------------------ what transformers sets
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, Any], *args: Any, **kwargs: Any
     ) -> None:
         """Of both towers, or by name: ``{"text_config": "eager"}``; MedQFormer's is torch's own."""
-        towers = {"vision_config": self.vision_model, "text_config": self.language_model}
+        wanted = attn_implementation
+        if isinstance(wanted, str):
+            # By name, or transformers warns that it finds no model of its own for the MedQFormer.
+            wanted = dict.fromkeys(("", "vision_config", "text_config"), wanted)
+        super().set_attn_implementation(wanted, *args, **kwargs)
         if isinstance(attn_implementation, str):
-            attn_implementation = dict.fromkeys(towers, attn_implementation)
-        for name, wanted in attn_implementation.items():
-            towers[name].set_attn_implementation(wanted, *args, **kwargs)
+            self.config.qformer_config._attn_implementation = attn_implementation
 
     def train(self, mode: bool = True) -> MedBlipForConditionalGeneration:
         """Training mode for what is learned; the frozen towers never drop anything out."""
@@ -189,16 +205,41 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         return hidden
 
     def make_prefix(self, query_states: Tensor) -> Tensor:
-        """``(batch, 32, 768)`` -> ``(batch, 32, language width)`` at the size of its embeddings."""
-        projected = self.prefix_map(query_states)
+        """``(batch, 32, 768)`` -> ``(batch, 32, language width)`` at the size of its embeddings.
+
+        With ``config.prefix_norm`` off, the linear map alone.
+        """
+        projected: Tensor = self.prefix_map(query_states)
+        if self.prefix_scale is None:
+            return projected
         return F.layer_norm(projected, projected.shape[-1:]) * self.prefix_scale
+
+    def embed_texts(self, texts: Sequence[Text]) -> list[Tensor]:
+        """The text stream, all batches of texts in one pass.
+
+        Args:
+            texts: token ids and mask ``(batch, length)`` of each batch; lengths may differ.
+
+        Returns:
+            Pooled ``(batch, 768)`` of each.
+        """
+        masks = [mask.bool() for _, mask in texts]
+        words = [self._place_words(ids, mask).flatten(0, 1) for ids, mask in texts]
+        hidden = self.qformer(torch.cat(words)[None], masks)  # (1, tokens of all, 768)
+        return [
+            pool_text(part[0].unflatten(0, mask.shape), mask)
+            for part, mask in zip(split_blocks(hidden, masks), masks, strict=True)
+        ]
 
     def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The text stream: token ids ``(batch, length)`` -> pooled ``(batch, 768)``."""
+        return self.embed_texts([(ids, mask)])[0]
+
+    def _place_words(self, ids: Tensor, mask: Tensor) -> Tensor:
         words = self._embed(ids, mask).to(self.text_map.weight.dtype)
         places = (mask.long().cumsum(1) - 1).clamp(min=0)  # independent of padding
-        hidden = self.text_map(words) + self.text_positions(places)
-        return pool_text(self.qformer(hidden, mask.bool()), mask)
+        placed: Tensor = self.text_map(words) + self.text_positions(places)
+        return placed
 
     def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token embeddings; padding may be an id that the embedding table does not reach."""
@@ -230,7 +271,9 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
             )
         if prefix is None:
             return embeddings
-        return embeddings.masked_scatter(places.unsqueeze(-1), prefix.to(embeddings.dtype))
+        # To where they meet: the parts of a dispatched model may lie on several devices.
+        places = places.unsqueeze(-1).to(embeddings.device)
+        return embeddings.masked_scatter(places, prefix.to(embeddings))
 
     def prepare_prompt(
         self,
@@ -269,8 +312,9 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         answer_ids: Tensor | None = None,
         answer_mask: Tensor | None = None,
         contrast_rows: Tensor | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> MedBlipOutput:
+    ) -> Any:
         """All losses whose inputs are given.
 
         Args:
@@ -282,8 +326,19 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
             record_ids, record_mask: record of each image, for ITC(I, T).
             answer_ids, answer_mask: question and answer of each image, for ITC(I, Q&A).
             contrast_rows: which images the contrastive texts belong to; None for all.
-            kwargs: passed to the language model.
+            return_dict: False gives a tuple of what is not None; ``config.return_dict`` if None.
+            kwargs: passed to the language model, e.g. ``output_hidden_states``, ``use_cache``.
+
+        Returns:
+            :class:`MedBlipOutput`, or a tuple.
+
+        Raises:
+            TypeError: the language model knows no such argument.
+            ValueError: images and placeholders, or volumes and ``volume_size``, do not match.
         """
+        refuse_unknown(kwargs, self._arguments)
+        if kwargs.pop("inputs_embeds", None) is not None:  # PEFT passes a None
+            raise ValueError("give input_ids: the prefix finds its places among them")
         if pixel_values is not None:
             image_tokens, image_mask = self.encode_image(pixel_values)
         out = MedBlipOutput()
@@ -295,11 +350,11 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         if input_ids is not None:
             self._language(out, input_ids, attention_mask, labels, **kwargs)
         out.loss = self._total(out)
-        return out
+        out = out.in_order()
+        wanted = self.config.return_dict if return_dict is None else return_dict
+        return out if wanted else out.to_tuple()
 
-    def contrast(
-        self, query_states: Tensor, texts: Sequence[tuple[Tensor, Tensor] | None]
-    ) -> list[Tensor | None]:
+    def contrast(self, query_states: Tensor, texts: Sequence[Text | None]) -> list[Tensor | None]:
         """The contrastive losses of Eq. 4, over the images and texts of all processes.
 
         Args:
@@ -314,13 +369,12 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         if not given:
             return [None] * len(texts)
         image = gather_rows(F.normalize(self.image_contrast(query_states), dim=-1))
-        ids, mask = (stack_left(part) for part in zip(*given, strict=True))
-        features = F.normalize(self.text_contrast(self.embed_text(ids, mask)), dim=-1)
+        features = [F.normalize(self.text_contrast(x), dim=-1) for x in self.embed_texts(given)]
         # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
         self.temperature.data.clamp_(*TEMPERATURES)
         losses = iter(
             self._contrast_one(image, gather_rows(text), gather_rows(ids), gather_rows(mask))
-            for text, (ids, mask) in zip(features.chunk(len(given)), given, strict=True)
+            for text, (ids, mask) in zip(features, given, strict=True)
         )
         return [None if text is None else next(losses) for text in texts]
 
@@ -347,20 +401,20 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
             # Nobody reads a training step's cache, and recomputed layers would fill it twice.
             kwargs.setdefault("use_cache", False)
         prefix = None if out.query_states is None else self.make_prefix(out.query_states)
-        embeddings = self.embed_prompt(input_ids, attention_mask, prefix)
+        real = attention_mask[:, -input_ids.shape[1] :]  # it begins with the cache's, if any
+        embeddings = self.embed_prompt(input_ids, real, prefix)
         if self.config.is_encoder_decoder:
             result = self.language_model(
                 inputs_embeds=embeddings, attention_mask=attention_mask, labels=labels, **kwargs
             )
             out.logits, out.language = result.logits, result.loss
-            out.encoder_last_hidden_state = result.encoder_last_hidden_state
         else:
             keep = positions_to_keep(labels)
             result = self.run_decoder(embeddings, attention_mask, keep, **kwargs)
             out.logits = result.logits
             if labels is not None:
                 out.language = answer_loss(result.logits, labels)
-        out.past_key_values = getattr(result, "past_key_values", None)
+        out.take(result)
 
     def run_decoder(
         self, embeddings: Tensor, attention_mask: Tensor, keep: int = 0, **kwargs: Any
@@ -390,33 +444,8 @@ class MedBlipForConditionalGeneration(MedBlipPreTrainedModel, GenerationMixin): 
         ]
         return sum(parts[1:], parts[0]) if parts else None
 
-    # ------------------------------------------------------------------ generation
-    @torch.no_grad()
-    def generate(  # type: ignore[override]  # an image beside the ids; options by name
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        image_tokens: Tensor | None = None,
-        image_mask: Tensor | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Answer tokens ``(batch, new tokens)``; every option of the language model's ``generate``.
 
-        Only the new tokens are returned, for causal and for encoder-decoder models alike (the
-        latter with their decoder start token first).
-        """
-        embeddings, attention_mask, _ = self.prepare_prompt(
-            input_ids, attention_mask, pixel_values, image_tokens, image_mask
-        )
-        language_model: Any = self.language_model
-        generated: Tensor = language_model.generate(
-            inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs
-        )
-        return generated
-
-
-def _text(ids: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor] | None:
+def _text(ids: Tensor | None, mask: Tensor | None) -> Text | None:
     if ids is None:
         return None
     return ids, torch.ones_like(ids) if mask is None else mask

@@ -36,10 +36,19 @@ class PatchEmbedding3d(nn.Module):
                 f"volumes are {tuple(volumes.shape)}; expected (batch, {self.volume_shape}): "
                 "preprocess them at the model's volume_size"
             )
-        patches = self.projection(volumes.to(self.projection.weight.dtype))
-        tokens = patches.flatten(2).transpose(1, 2)  # (batch, patches, width)
+        filters, bias = self.projection.weight, self.projection.bias
+        # Kernel = stride, so the convolution is a matrix product over cut patches. Said so, it
+        # takes no scratch memory; as a convolution in bfloat16 it takes gigabytes at full size.
+        patches = self.cut(volumes.to(filters.dtype))
+        tokens = F.linear(patches, filters.flatten(1), bias)  # (batch, patches, width)
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
         return torch.cat([cls, tokens], dim=1) + self.positions
+
+    def cut(self, volumes: Tensor) -> Tensor:
+        """``(batch, 1, D, H, W)`` to ``(batch, patches, patch^3)``, in the order of the tokens."""
+        g, p = self.grid, self.patch_size
+        split = volumes.reshape(-1, g, p, g, p, g, p)
+        return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, g**3, p**3)
 
     def foreground(self, volumes: Tensor) -> Tensor:
         """Boolean ``(batch, 1 + patches)``: tokens whose patch is not all background, and CLS."""

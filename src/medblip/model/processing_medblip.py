@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessorMixin
 
 from medblip.errors import UsageError
+from medblip.model.asked import line_up
+from medblip.model.bases import resolve_base
 from medblip.model.image_processing_medblip import VolumeInput
+from medblip.model.processor_files import check_processor, list_tokenizer
 from medblip.model.prompt import PromptBuilder, PromptOrder, pad_left
-from medblip.study.labels import QUESTION
+
+_HUB = ("revision", "cache_dir", "force_download", "local_files_only", "token")
 
 
 class MedBlipProcessor(ProcessorMixin):
@@ -36,7 +42,8 @@ class MedBlipProcessor(ProcessorMixin):
         max_length: int = 512,
     ) -> None:
         if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
+            tokenizer.pad_token = _end_token(tokenizer)
+        tokenizer.padding_side = "left"  # generation goes on at the right end of every prompt
         super().__init__(image_processor, tokenizer)
         self.image_token_id = image_token_id
         self.num_query_tokens = num_query_tokens
@@ -58,6 +65,34 @@ class MedBlipProcessor(ProcessorMixin):
             encoder_decoder=config.is_encoder_decoder,
             max_length=max_length,
         )
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """Write the processor's files, and the hashes of the tokenizer's beside them."""
+        folder = Path(save_directory)
+        written: list[str] = super().save_pretrained(folder)
+        list_tokenizer(folder, self.tokenizer)
+        if push_to_hub:  # only now: the hashes belong to what is uploaded
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
+        return written
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # options by name
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> Self:
+        """Load the processor of a checkpoint folder or hub id.
+
+        Raises:
+            InputError: there is none, or its tokenizer is not the one it was saved with.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            hub = {name: kwargs.pop(name) for name in _HUB if name in kwargs}
+            folder = resolve_base(str(pretrained_model_name_or_path), **hub)
+        check_processor(folder / kwargs.get("subfolder", ""))
+        loaded: Self = super().from_pretrained(folder, **kwargs)
+        return loaded
 
     @property
     def prompts(self) -> PromptBuilder:
@@ -81,7 +116,8 @@ class MedBlipProcessor(ProcessorMixin):
         """Inputs of :meth:`MedBlipForConditionalGeneration.generate`.
 
         Args:
-            volumes: scans (path, Volume, Cube or nibabel image); None asks about records alone.
+            volumes: scans (path, Volume, Cube, nibabel image, or a pair of array and affine);
+                None asks about records alone.
             records: one text each; empty or None asks about the scans alone.
             questions: one for all, or one each; the paper's question by default.
 
@@ -93,18 +129,12 @@ class MedBlipProcessor(ProcessorMixin):
             UsageError: the lists differ in length, or nothing was given.
             InputError: a scan cannot be used, or a question is empty.
         """
-        scans = _as_list(volumes)
-        count = max(len(scans), len(_as_list(records)), len(_as_list(questions)))
-        if count == 0:
-            raise UsageError("processor", "no volume, record or question was given")
-        texts = _repeat("records", _as_list(records) or [""], count)
-        asked = _repeat("questions", _as_list(questions) or [QUESTION], count)
-        if scans and len(scans) != count:
-            raise UsageError("volumes", f"{len(scans)} for {count} prompts; give one each")
+        asked = line_up(volumes, records, questions)
+        scans = [one.volume for one in asked if one.volume is not None]
         builder = self.prompts
         rows = [
-            builder.prompt(text, question, image=bool(scans)).ids
-            for text, question in zip(texts, asked, strict=True)
+            builder.prompt(one.record, one.question, image=one.volume is not None).ids
+            for one in asked
         ]
         ids, mask = pad_left(rows, self.tokenizer.pad_token_id)
         data = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
@@ -119,15 +149,14 @@ class MedBlipProcessor(ProcessorMixin):
         return [text.strip() for text in texts]
 
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _repeat(name: str, values: list[str], count: int) -> list[str]:
-    if len(values) == count:
-        return values
-    if len(values) == 1:
-        return values * count
-    raise UsageError(name, f"{len(values)} for {count} prompts; give one, or one each")
+def _end_token(tokenizer: Any) -> str:
+    """What pads where there is no token for it; the mask tells it from a real end."""
+    if tokenizer.eos_token is None:
+        raise UsageError(
+            type(tokenizer).__name__,
+            "has neither a padding nor an end-of-sequence token",
+            "name its end token, for example with `tokenizer.eos_token = '</s>'`",
+            code="no-end-token",
+        )
+    token: str = tokenizer.eos_token
+    return token

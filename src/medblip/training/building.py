@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
+import torch
 from transformers import AutoTokenizer
 
 from medblip.errors import InputError
 from medblip.model import (
-    MedBlipConfig,
     MedBlipForConditionalGeneration,
     MedBlipImageProcessor,
     MedBlipProcessor,
 )
-from medblip.model.bases import load_language, load_vision, resolve_base, weights_sha256
-from medblip.recipe import ModelSection, Recipe
+from medblip.model.architecture import check_architecture, combine
+from medblip.model.base_identity import describe_base, identify
+from medblip.model.bases import load_language, load_vision, resolve_base
+from medblip.model.conversion import load_qformer_init
+from medblip.recipe import Recipe
 from medblip.study.study import Study
 
 
@@ -37,37 +40,31 @@ def build(recipe: Recipe, study: Study) -> tuple[MedBlipForConditionalGeneration
         )
     vision_folder = resolve_base(section.vision, section.vision_revision)
     language_folder = resolve_base(section.language, section.language_revision)
-    vision_model = load_vision(vision_folder)
-    language_model = load_language(language_folder, attn_implementation=section.attention)
-    config = MedBlipConfig(
-        vision_config=vision_model.config,
-        text_config=language_model.config,
-        qformer_config=section.qformer.model_dump(),
-        vision_base=_base(section.vision, section.vision_revision, vision_folder),
-        language_base=_base(section.language, section.language_revision, language_folder),
-        **_plain_settings(section),
+    dtype = getattr(torch, section.base_dtype)
+    vision_model = load_vision(vision_folder, dtype)
+    language_model = load_language(language_folder, dtype, attn_implementation=section.attention)
+    for tower, stated, key, folder in (
+        (vision_model, section.vision_architecture, "vision", vision_folder),
+        (language_model, section.language_architecture, "language", language_folder),
+    ):
+        check_architecture(tower.config, stated, key, folder)
+    identities = {"vision": identify(vision_folder), "language": identify(language_folder)}
+    config = combine(
+        section,
+        vision_model.config,
+        language_model.config,
+        vision_base=describe_base(section.vision, section.vision_revision, identities["vision"]),
+        language_base=describe_base(
+            section.language, section.language_revision, identities["language"]
+        ),
     )
     model = MedBlipForConditionalGeneration.from_components(config, vision_model, language_model)
+    model.base_identities = identities
+    if section.qformer_init:
+        load_qformer_init(model, Path(section.qformer_init))
     processor = MedBlipProcessor.for_model(
         config,
         MedBlipImageProcessor(preprocessing=parameters),
         AutoTokenizer.from_pretrained(language_folder),
     )
     return model, processor
-
-
-def _plain_settings(section: ModelSection) -> dict[str, Any]:
-    names = (
-        "volume_size",
-        "volume_patch_size",
-        "patch_init",
-        "skip_background",
-        "itc_targets",
-        "prompt_order",
-    )
-    lora = None if section.lora is None else section.lora.model_dump()
-    return {name: getattr(section, name) for name in names} | {"lora": lora}
-
-
-def _base(source: str, revision: str | None, folder: Any) -> dict[str, Any]:
-    return {"source": source, "revision": revision, "sha256": weights_sha256(folder)}

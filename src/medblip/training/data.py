@@ -21,7 +21,8 @@ from medblip.recipe import StageSection
 from medblip.study.labels import ANSWERS, QUESTION
 from medblip.study.record import record_text
 from medblip.study.study import Example
-from medblip.training.token_cache import TokenCache
+from medblip.training.token_cache import LiveTokens, TokenCache, to_pixels
+from medblip.volumes import map_cube_array
 
 Shown = Literal["both", "record", "blank", "image"]
 
@@ -54,7 +55,7 @@ class StageDataset(Dataset[dict[str, Any]]):
     Args:
         examples: training sessions.
         fields: names of the record fields to say.
-        cache: gives image tokens.
+        cache: gives image tokens; or, if it keeps none, the samples hold cubes to be encoded.
         prompts: builds token ids.
         stage, seed: shape and order of the schedule.
     """
@@ -63,7 +64,7 @@ class StageDataset(Dataset[dict[str, Any]]):
         self,
         examples: Sequence[Example],
         fields: Sequence[str],
-        cache: TokenCache,
+        cache: LiveTokens,
         prompts: PromptBuilder,
         stage: StageSection,
         seed: int,
@@ -73,6 +74,7 @@ class StageDataset(Dataset[dict[str, Any]]):
         self.cache = cache
         self.prompts = prompts
         self.stage = stage
+        self.cached = isinstance(cache, TokenCache)
         self.schedule = make_schedule(len(examples), stage, seed)
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class StageDataset(Dataset[dict[str, Any]]):
         answer = ANSWERS[example.label]
         sample: dict[str, Any] = {"contrasted": draw.shown in ("both", "image")}
         if draw.shown != "record":
-            sample["tokens"] = self._image_tokens(example, draw)
+            sample |= self._image(example, draw)
         if sample["contrasted"]:
             sample["record"] = self._contrast_ids(record)
             sample["question_answer"] = self._contrast_ids(question_and_answer(answer))
@@ -100,11 +102,17 @@ class StageDataset(Dataset[dict[str, Any]]):
         # An empty record still is a text: one end-of-sequence token.
         return self.prompts.contrast_text(text, 512) or [self.prompts.tokenizer.eos_token_id]
 
-    def _image_tokens(self, example: Example, draw: Draw) -> NDArray[np.float32]:
-        if draw.shown == "blank":
-            return self.cache.blank
+    def _image(self, example: Example, draw: Draw) -> dict[str, NDArray[Any]]:
+        blank = draw.shown == "blank"
+        if not self.cached:
+            cube = (
+                self.cache.blank_cube if blank else map_cube_array(self.cache.cubes / example.cube)
+            )
+            return {"cube": cube}
+        if blank:
+            return {"tokens": self.cache.blank}
         rng = np.random.default_rng(draw.seed)
-        return augment(self.cache.tokens(example.cube), self.stage, rng)
+        return {"tokens": augment(self.cache.tokens(example.cube), self.stage, rng)}
 
 
 def question_and_answer(answer: str) -> str:
@@ -140,8 +148,10 @@ class Collator:
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch: dict[str, torch.Tensor] = {}
-        images = [s for s in samples if "tokens" in s]
-        if images:
+        images = [s for s in samples if "tokens" in s or "cube" in s]
+        if images and "cube" in images[0]:
+            batch["pixel_values"] = to_pixels([s["cube"] for s in images])
+        elif images:
             batch["image_tokens"], batch["image_mask"] = stack_tokens([s["tokens"] for s in images])
         rows = [i for i, s in enumerate(images) if s["contrasted"]]
         if len(rows) > 1:  # one pair alone has nothing to be told apart from

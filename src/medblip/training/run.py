@@ -21,9 +21,11 @@ from medblip.recipe import Recipe, StageSection
 from medblip.storage import write_json
 from medblip.study.study import Example, Study
 from medblip.training.building import build
+from medblip.training.card import write_card
+from medblip.training.card_facts import facts_of_training
 from medblip.training.data import Collator, StageDataset
 from medblip.training.precision import pick_device, resolve_precision
-from medblip.training.token_cache import TokenCache
+from medblip.training.token_cache import LiveTokens, TokenCache
 from medblip.training.trainer import (
     MetricsFile,
     Progress,
@@ -75,20 +77,27 @@ def train(
         return run
     device = pick_device()
     precision = resolve_precision(recipe.precision, device)
-    write_json(out / ENVIRONMENT_FILE, environment(device, precision))
+    surroundings = environment(device, precision)
+    write_json(out / ENVIRONMENT_FILE, surroundings)
     set_seed(recipe.seed)
     model, processor = build(recipe, study)
     model.to(device)  # type: ignore[arg-type]
-    # Cached tokens are valid only while what made them stays as it is.
-    model.patch_embedding.requires_grad_(False)
-    cache = TokenCache(model, cubes, tokens, precision)
+    if recipe.model.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    cache = LiveTokens(model, cubes, precision)
+    if not recipe.model.train_patch_embedding:
+        # Cached tokens are valid only while what made them stays as it is.
+        model.patch_embedding.requires_grad_(False)
+        cache = TokenCache(model, cubes, tokens, precision)
     session = _Session(recipe, study, out, model, processor, cache)
-    cache.fill(
-        [e.cube for s in ("train", "validation") for e in session.examples(s)], progress=progress
-    )
+    if isinstance(cache, TokenCache):
+        both = [e.cube for s in ("train", "validation") for e in session.examples(s)]
+        cache.fill(both, progress=progress)
     for number, name in enumerate(STAGES):
         session.run_stage(name, number)
     processor.save_pretrained(run.model)
+    kept = json.loads((run.model / BEST_FILE).read_text(encoding="utf-8"))
+    write_card(run.model, facts_of_training(recipe, study, surroundings, kept))
     write_json(out / DONE_FILE, {"version": __version__, "model": MODEL_FOLDER})
     return Run(out, run.model, MetricsFile(out / METRICS_FILE).read())
 
@@ -142,7 +151,7 @@ class _Session:
         out: Path,
         model: MedBlipForConditionalGeneration,
         processor: MedBlipProcessor,
-        cache: TokenCache,
+        cache: LiveTokens,
     ) -> None:
         self.recipe = recipe
         self.study = study
@@ -157,7 +166,7 @@ class _Session:
         return self.study.examples(split, sessions)
 
     def run_stage(self, name: str, number: int) -> None:
-        stage: StageSection = getattr(self.recipe, name)
+        stage: StageSection = getattr(self.recipe, name).resolved(len(self.examples("train")))
         last = number == len(STAGES) - 1
         folder = self.out / name
         final = self.out / MODEL_FOLDER if last else folder / "final"

@@ -1,13 +1,13 @@
-"""The frozen encoder's output per volume, kept on disk and memory-mapped.
+"""The vision encoder's output per volume; a frozen encoder's is kept on disk and memory-mapped.
 
-Valid only while patch embedding and vision encoder stay as they are: the key holds the hash of
-their weights, so a changed encoder never meets old tokens.
+What is kept is valid only while patch embedding and vision encoder stay as they are: the key holds
+the hash of their weights, so a changed encoder never meets old tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -40,14 +40,52 @@ def encoder_key(model: MedBlipForConditionalGeneration, precision: str) -> str:
     return digest.hexdigest()[:16]
 
 
-class TokenCache:
-    """Tokens of volumes under one encoder.
+class LiveTokens:
+    """Tokens of volumes under the encoder as it is now; it may be in training.
 
     Args:
         model: gives patch embedding and vision encoder.
         cubes: the volume cache's folder.
-        folder: where token caches live; each encoder has a sub-folder.
         precision: ``float32`` or ``bfloat16`` for the encoder's arithmetic.
+    """
+
+    def __init__(
+        self, model: MedBlipForConditionalGeneration, cubes: Path, precision: str = "float32"
+    ) -> None:
+        self.model = model
+        self.cubes = cubes
+        self.precision = precision
+
+    def tokens(self, name: str) -> NDArray[np.float32]:
+        """``(tokens, width)`` of one cube, CLS first."""
+        return self.encode(map_cube_array(self.cubes / name)).astype(np.float32)
+
+    @property
+    def blank(self) -> NDArray[np.float32]:
+        """Tokens of a volume that is background throughout."""
+        return self.encode(self.blank_cube).astype(np.float32)
+
+    @cached_property
+    def blank_cube(self) -> NDArray[np.uint8]:
+        return np.zeros((self.model.config.volume_size,) * 3, np.uint8)
+
+    @torch.inference_mode()
+    def encode(self, cube: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """``(D, H, W)`` uint8 -> ``(tokens, width)`` float16, without padding."""
+        device = self.model.query_tokens.device
+        pixels = to_pixels([cube]).to(device)
+        with autocast(device, self.precision):
+            tokens, _ = self.model.encode_image(pixels)
+        encoded: NDArray[np.float16] = tokens[0].half().cpu().numpy()
+        return encoded
+
+
+class TokenCache(LiveTokens):
+    """Tokens of volumes under one encoder that stays as it is, kept on disk.
+
+    Args:
+        model, cubes, precision: see :class:`LiveTokens`.
+        folder: where token caches live; each encoder has a sub-folder.
     """
 
     def __init__(
@@ -57,9 +95,7 @@ class TokenCache:
         folder: Path,
         precision: str = "float32",
     ) -> None:
-        self.model = model
-        self.cubes = cubes
-        self.precision = precision
+        super().__init__(model, cubes, precision)
         self.folder = folder / encoder_key(model, precision)
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -83,19 +119,7 @@ class TokenCache:
     @cached_property
     def blank(self) -> NDArray[np.float32]:
         """Tokens of a volume that is background throughout; encoded once."""
-        size = self.model.config.volume_size
-        return self.encode(np.zeros((size,) * 3, np.uint8)).astype(np.float32)
-
-    @torch.inference_mode()
-    def encode(self, cube: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """``(D, H, W)`` uint8 -> ``(tokens, width)`` float16, without padding."""
-        device = self.model.query_tokens.device
-        # torch's own memory: numpy's varies in alignment, which can change the last bits.
-        pixels = torch.tensor(np.asarray(cube)).to(device).float()[None, None] / 255.0
-        with autocast(device, self.precision):
-            tokens, _ = self.model.encode_image(pixels)
-        encoded: NDArray[np.float16] = tokens[0].half().cpu().numpy()
-        return encoded
+        return super().blank
 
     def _whole(self, name: str) -> bool:
         try:
@@ -107,3 +131,9 @@ class TokenCache:
     def _write(self, name: str, tokens: NDArray[np.float16]) -> None:
         with replacing(self.folder / name) as temporary:
             save_file({TOKENS: tokens}, temporary)
+
+
+def to_pixels(cubes: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Cubes ``(D, H, W)`` of bytes to ``pixel_values (n, 1, D, H, W)`` float32 in [0, 1]."""
+    # torch's own memory: numpy's varies in alignment, which can change the last bits.
+    return torch.stack([torch.tensor(np.asarray(cube)) for cube in cubes])[:, None].float() / 255.0

@@ -15,7 +15,7 @@ from medblip.study.study import Example
 from medblip.training.data import question_and_answer, stack_tokens
 from medblip.training.precision import autocast
 from medblip.training.scoring import score_labels
-from medblip.training.token_cache import TokenCache
+from medblip.training.token_cache import LiveTokens
 
 BATCH = 16
 
@@ -32,7 +32,7 @@ class Validation:
         self,
         examples: Sequence[Example],
         fields: Sequence[str],
-        cache: TokenCache,
+        cache: LiveTokens,
         prompts: PromptBuilder,
         language: bool,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from medblip.storage import sha256_of_file, write_json
@@ -10,37 +11,51 @@ from medblip.storage import sha256_of_file, write_json
 MANIFEST_NAME = "manifest.json"
 
 
-def write_manifest(folder: Path) -> None:
-    """List every file of ``folder`` with size and SHA-256; the folder counts as whole after it."""
+def write_manifest(
+    folder: Path, manifest: str = MANIFEST_NAME, among: Collection[str] | None = None
+) -> None:
+    """List every file of ``folder`` with size and SHA-256; the folder counts as whole after it.
+
+    Args:
+        manifest: name of the file to write.
+        among: list only files by these names; None lists all.
+    """
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
         for path in sorted(folder.iterdir())
-        if path.name != MANIFEST_NAME
+        if path.name != manifest and (among is None or path.name in among)
     }
-    write_json(folder / MANIFEST_NAME, {"version": 1, "files": files})
+    write_json(folder / manifest, {"version": 1, "files": files})
 
 
-def differences(folder: Path) -> list[str]:
+def differences(
+    folder: Path, manifest: str = MANIFEST_NAME, among: Collection[str] | None = None
+) -> list[str]:
     """What keeps ``folder`` from being whole, e.g. ``config.json is missing``; empty if nothing.
+
+    Args:
+        manifest: name of the file that lists the others.
+        among: other files than these and the listed ones may lie there; None allows none.
 
     Every byte is hashed at every call: a size and a date can stay the same when a disk fails.
     Files that were added count too, since model loaders act on files by their names alone.
     """
     try:
-        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+        listed = json.loads((folder / manifest).read_text(encoding="utf-8"))
         expected = {
             name: (int(entry["bytes"]), str(entry["sha256"]))
-            for name, entry in manifest["files"].items()
+            for name, entry in listed["files"].items()
         }
     except FileNotFoundError:
-        return [f"{MANIFEST_NAME} is missing"]
+        return [f"{manifest} is missing"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [f"{MANIFEST_NAME} is not readable"]
+        return [f"{manifest} is not readable"]
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if among is not None:
+        present &= expected.keys() | set(among)
     found = [f"{name} is missing" for name in sorted(expected.keys() - present)]
     found += [
-        f"{name} does not belong there"
-        for name in sorted(present - expected.keys() - {MANIFEST_NAME})
+        f"{name} does not belong there" for name in sorted(present - expected.keys() - {manifest})
     ]
     found += [
         f"{name} is not as it was written"

@@ -1,0 +1,54 @@
+"""What is asked: scans, records and questions, given singly or in lists, in line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medblip.errors import UsageError
+from medblip.model.image_processing_medblip import VolumeInput, as_list
+from medblip.study.labels import QUESTION
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One prompt before it is tokens.
+
+    Attributes:
+        volume: any kind of scan; None asks about the record alone.
+        record: may be empty, which asks about the scan alone.
+    """
+
+    volume: VolumeInput | None = None
+    record: str = ""
+    question: str = QUESTION
+
+
+def line_up(
+    volumes: VolumeInput | Sequence[VolumeInput] | None,
+    records: str | Sequence[str] | None,
+    questions: str | Sequence[str] | None,
+) -> list[Asked]:
+    """One :class:`Asked` for each prompt; a single record or question serves all.
+
+    Raises:
+        UsageError: the lists differ in length, or nothing was given.
+    """
+    scans = as_list(volumes)
+    count = max(len(scans), len(as_list(records)), len(as_list(questions)))
+    if count == 0:
+        raise UsageError("processor", "no volume, record or question was given")
+    texts = _repeat("records", as_list(records) or [""], count)
+    asked = _repeat("questions", as_list(questions) or [QUESTION], count)
+    if scans and len(scans) != count:
+        raise UsageError("volumes", f"{len(scans)} for {count} prompts; give one each")
+    return [Asked(*row) for row in zip(scans or [None] * count, texts, asked, strict=True)]
+
+
+def _repeat(name: str, values: list[Any], count: int) -> list[Any]:
+    if len(values) == count:
+        return values
+    if len(values) == 1:
+        return values * count
+    raise UsageError(name, f"{len(values)} for {count} prompts; give one, or one each")
