@@ -70,6 +70,7 @@ ENCODER_DECODER = {
     "num_heads": 16,
     "feed_forward_proj": "gated-gelu",
     "vocab_size": 32128,
+    "decoder_start_token_id": 0,
 }
 SIZES = {
     "wide vision": (WIDE_VISION, SMALL_LANGUAGE),
