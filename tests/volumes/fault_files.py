@@ -358,6 +358,56 @@ def mgh(folder: Path) -> Path:
     return folder / "scan.mgz"
 
 
+MGH_WIDTH, MGH_GOOD_RAS, MGH_DIRECTIONS = 4, 28, 42
+
+
+def patched_mgh(folder: Path, offset: int, layout: str, *values: float) -> Path:
+    content = bytearray(nib.MGHImage(scan(), AFFINE).to_bytes())
+    struct.pack_into(layout, content, offset, *values)
+    return as_is(folder, "scan.mgh", bytes(content))
+
+
+def mgh_without_directions(folder: Path) -> Path:
+    return patched_mgh(folder, MGH_GOOD_RAS, ">h", 0)
+
+
+def mgh_of_huge_dimensions(folder: Path) -> Path:
+    """Their product is 65536^2 * 65537, which is 0 in the format's own 32 bits."""
+    return patched_mgh(folder, MGH_WIDTH, ">3i", 65536, 65536, 65537)
+
+
+def mgh_larger_than_file(folder: Path) -> Path:
+    return patched_mgh(folder, MGH_WIDTH, ">3i", 150, 150, 150)
+
+
+def mgh_of_nan_directions(folder: Path) -> Path:
+    return patched_mgh(folder, MGH_DIRECTIONS, ">f", float("nan"))
+
+
+def four_volumes_of_mgh(folder: Path) -> Path:
+    volumes = np.stack([scan() + index for index in range(4)], axis=-1)
+    nib.MGHImage(volumes, AFFINE).to_filename(folder / "scan.mgz")
+    return folder / "scan.mgz"
+
+
+def cut_mgz(folder: Path) -> Path:
+    path = mgh(folder)
+    path.write_bytes(path.read_bytes()[:-2000])
+    return path
+
+
+def mgz_with_wrong_checksum(folder: Path) -> Path:
+    path = mgh(folder)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0x01
+    path.write_bytes(content)
+    return path
+
+
+def nifti_named_mgz(folder: Path) -> Path:
+    return good(folder).rename(folder / "scan.mgz")
+
+
 def dicom(folder: Path) -> Path:
     return as_is(folder, "IM0001", bytes(128) + b"DICM" + bytes(400))
 

@@ -69,9 +69,16 @@ FAULTS = (
     Fault(17, fault_files.random_bytes, "not-a-volume"),
     Fault(17, fault_files.plain_named_gz, "wrong-extension", "rename it to end in .nii"),
     Fault(17, fault_files.gzip_named_plain, "wrong-extension", "rename it to end in .nii.gz"),
-    Fault(17, fault_files.analyze, "unsupported-format", "nib-convert"),
-    Fault(17, fault_files.mgh, "unsupported-format", "nib-convert"),
-    Fault(17, fault_files.dicom, "unsupported-format", "dcm2niix"),
+    Fault(8, fault_files.analyze, "left-right-unknown", "Analyze"),
+    Fault(8, fault_files.mgh_without_directions, "left-right-unknown", "goodRASFlag"),
+    Fault(1, fault_files.cut_mgz, "truncated-file", "bytes"),
+    Fault(2, fault_files.mgz_with_wrong_checksum, "corrupt-gzip", "checksum"),
+    Fault(5, fault_files.mgh_of_huge_dimensions, "too-large", "65536x65536x65537"),
+    Fault(5, fault_files.mgh_larger_than_file, "truncated-file", "expected 6,750,284"),
+    Fault(6, fault_files.mgh_of_nan_directions, "bad-affine", "NaN"),
+    Fault(9, fault_files.four_volumes_of_mgh, "needs-volume-index", "--volume-index 0 to 3"),
+    Fault(17, fault_files.nifti_named_mgz, "wrong-extension", "rename it to end in .nii.gz"),
+    Fault(17, fault_files.dicom, "broken-dicom", "transfer syntax"),
     Fault(18, fault_files.two_slices, "too-few-slices", "2 slices"),
     Fault(18, fault_files.tiny_field_of_view, "small-extent", "min_extent_mm"),
     Fault(18, fault_files.metres_for_millimetres, "huge-extent", "units"),
@@ -95,6 +102,7 @@ PUT_RIGHT = (
     Fault(15, fault_files.slope_infinite, ""),
     Fault(15, fault_files.intercept_nan, "bad-intercept", "scl_inter"),
     Fault(16, fault_files.pair, ""),
+    Fault(17, fault_files.mgh, ""),
 )
 
 

@@ -110,10 +110,22 @@ def test_assumed_orientation_never_overrides_the_header(tmp_path: Path) -> None:
     volume = read_volume(fault_files.good(tmp_path), assume_orientation="LPS")
 
     assert volume.axcodes == "RAS"
-    assert volume.findings == ()
+    assert [finding.code for finding in volume.findings] == ["orientation-not-assumed"]
+    assert read_volume(fault_files.good(tmp_path), assume_orientation="RAS").findings == ()
 
 
-@pytest.mark.parametrize("letters", ["", "RA", "RLS", "XYZ", "RASI"])
+def test_imposed_orientation_overrides_the_header(tmp_path: Path) -> None:
+    volume = read_volume(fault_files.good(tmp_path), assume_orientation="PIR!")
+
+    assert volume.axcodes == "PIR"
+    assert volume.voxel_sizes == (5.0, 5.0, 5.0)
+    assert [finding.code for finding in volume.findings] == ["orientation-assumed"]
+    mgh = fault_files.mgh(tmp_path)
+    assert read_volume(mgh, assume_orientation="PIR!").axcodes == "PIR"
+    assert read_volume(mgh, assume_orientation="PIR").axcodes == "RAS"
+
+
+@pytest.mark.parametrize("letters", ["", "RA", "RLS", "XYZ", "RASI", "!", "RAS!!"])
 def test_orientation_must_be_three_letters(letters: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="R/L, A/P and S/I"):
         read_volume(fault_files.no_orientation(tmp_path), assume_orientation=letters)
@@ -190,7 +202,7 @@ def test_a_loop_of_links_is_an_input_error(tmp_path: Path) -> None:
             read_volume(tmp_path / "a.nii", root=root)
 
 
-@pytest.mark.parametrize(("name", "code"), [("", "is-a-folder"), ("none.nii", "missing-file")])
+@pytest.mark.parametrize(("name", "code"), [("", "no-matching-file"), ("none.nii", "missing-file")])
 def test_no_file(name: str, code: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_volume(tmp_path / name)

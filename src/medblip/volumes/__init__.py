@@ -8,7 +8,7 @@ from medblip.volumes.cube import Cube, SourceFacts
 from medblip.volumes.limits import ReadLimits
 from medblip.volumes.orientation import to_ras
 from medblip.volumes.preprocessing import Preprocessing, preprocess
-from medblip.volumes.reading import read_volume
+from medblip.volumes.reading import read_volume, scan_sha256
 from medblip.volumes.volume import Volume
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "preprocess",
     "read_cube",
     "read_volume",
+    "scan_sha256",
     "to_ras",
     "write_cube",
 ]

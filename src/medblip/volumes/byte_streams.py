@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from medblip.errors import InputError
+
+try:  # inflates about twice as fast and checks the same; its interface is zlib's
+    from isal import isal_zlib
+except ImportError:
+    _inflate: Any = zlib
+else:
+    _inflate = isal_zlib
 
 CHUNK_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b\x08"
@@ -63,7 +70,7 @@ class GzipStream:
         self._file = file
         self._file_size = file_size
         self._name = name
-        self._inflater = zlib.decompressobj(wbits=31)
+        self._inflater: Any = _inflate.decompressobj(wbits=31)
         self._pending = b""
         self._ended = False
         self._inflated = 0
@@ -91,7 +98,7 @@ class GzipStream:
         try:
             # With no data left this still hands out what the inflater holds back.
             piece = self._inflater.decompress(data, most)
-        except zlib.error as error:
+        except _inflate.error as error:
             raise self._corrupt(error) from None
         self._pending = self._inflater.unconsumed_tail
         if self._inflater.eof:
@@ -105,7 +112,7 @@ class GzipStream:
         while len(rest) < len(_GZIP_MAGIC) and (more := self._file.read(CHUNK_BYTES)):
             rest = (rest + more).lstrip(b"\0")
         if rest.startswith(_GZIP_MAGIC):
-            self._inflater = zlib.decompressobj(wbits=31)
+            self._inflater = _inflate.decompressobj(wbits=31)
             self._pending = rest
         else:
             self._ended = True
@@ -120,7 +127,7 @@ class GzipStream:
             code="truncated-file",
         )
 
-    def _corrupt(self, error: zlib.error) -> InputError:
+    def _corrupt(self, error: Exception) -> InputError:
         return InputError(
             self._name,
             f"the gzip stream is damaged after {self._inflated:,} bytes of data ({error}); "

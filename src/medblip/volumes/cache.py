@@ -22,17 +22,15 @@ from safetensors.numpy import save_file
 
 from medblip.errors import InputError, UsageError
 from medblip.findings import Finding
-from medblip.storage import replacing, sha256_of_file
+from medblip.storage import replacing
 from medblip.volumes.cube import Cube, SourceFacts
-from medblip.volumes.file_kinds import scan_files
 from medblip.volumes.limits import ReadLimits
-from medblip.volumes.locating import locate, unreadable
 from medblip.volumes.orientation import to_ras
 from medblip.volumes.preprocessing import Preprocessing, preprocess
-from medblip.volumes.reading import read_volume
+from medblip.volumes.scan_sources import open_scan
 from medblip.volumes.volume import Volume
 
-FORMAT = "medblip-cube-1"
+FORMAT = "medblip-cube-2"
 Gate = Callable[[Volume], Iterable[Finding]]
 
 
@@ -45,13 +43,17 @@ def load_cube(
     assume_orientation: str | None = None,
     root: str | os.PathLike[str] | None = None,
     limits: ReadLimits | None = None,
+    files: str = "",
+    series: str = "",
     gate: Gate | None = None,
     gate_version: str = "",
 ) -> Cube:
     """Read and preprocess a scan, or take the cube from the cache if it was done before.
 
     Args:
-        path, volume_index, assume_orientation, root, limits: as for ``read_volume``.
+        path, volume_index, assume_orientation, root, limits, files, series: as for
+            ``read_volume``. The cube's name depends on the bytes of the files that were chosen,
+            not on how they were.
         preprocessing: as for ``preprocess``.
         cache: folder of cubes, made if missing; None neither reads nor writes one.
         gate: looks at the volume (RAS order) before it is preprocessed; its findings are kept
@@ -67,19 +69,16 @@ def load_cube(
     """
     settings = preprocessing or Preprocessing()
     limits = limits or ReadLimits()
-    source, digest = _name_and_digest(path, root)
+    source = open_scan(path, root=root, files=files, series=series, limits=limits)
+    digest = source.sha256()
     options = (volume_index, assume_orientation, asdict(limits), gate is not None, gate_version)
     file = None if cache is None else cache / cube_file_name(digest, settings, options)
-    if file is not None and (cube := _cached(file, source)) is not None:
+    if file is not None and (cube := _cached(file, source.name)) is not None:
         return cube
-    volume = read_volume(
-        path,
-        volume_index=volume_index,
-        assume_orientation=assume_orientation,
-        root=root,
-        limits=limits,
-    )
-    cube = replace(preprocess(_gated(to_ras(volume), gate), settings), source_sha256=digest)
+    volume = source.read(volume_index, assume_orientation, limits)
+    cube = preprocess(_gated(to_ras(volume), gate), settings)
+    facts = replace(cube.facts, axcodes=volume.axcodes)  # as the file has it
+    cube = replace(cube, facts=facts, source_sha256=digest)
     if file is None:
         return cube
     write_cube(cube, file)
@@ -100,6 +99,7 @@ def write_cube(cube: Cube, file: Path) -> None:
     """
     array = np.ascontiguousarray(cube.array)
     facts = {
+        "format": FORMAT,
         "affine": cube.affine.tolist(),
         "bounds": cube.bounds,
         "facts": asdict(cube.facts),
@@ -107,7 +107,8 @@ def write_cube(cube: Cube, file: Path) -> None:
         "source_sha256": cube.source_sha256,
         "crc32": zlib.crc32(array.data),
     }
-    metadata = {"format": FORMAT, "cube": json.dumps(facts, allow_nan=False)}
+    # One entry: safetensors writes several in an order that changes from process to process.
+    metadata = {"cube": json.dumps(facts, allow_nan=False)}
     try:
         with replacing(file) as temporary:
             save_file({"array": array}, temporary, metadata)
@@ -171,21 +172,6 @@ def map_cube_array(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise _corrupt(file, error) from error
 
 
-def _name_and_digest(
-    path: str | os.PathLike[str], root: str | os.PathLike[str] | None
-) -> tuple[str, str]:
-    """The scan's name for messages, and the SHA-256 of its bytes (of both files of a pair)."""
-    located = locate(path, root)
-    try:
-        files = scan_files(located).all
-        digests = [sha256_of_file(part.path) for part in files]
-    except OSError as error:
-        raise unreadable(located.name, error) from None
-    if len(digests) == 1:
-        return files[0].name, digests[0]
-    return files[0].name, hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
 def _gated(ras: Volume, gate: Gate | None) -> Volume:
     if gate is None:
         return ras
@@ -204,9 +190,9 @@ def _cached(file: Path, source: str) -> Cube | None:
 
 
 def _cube_of(array: NDArray[np.uint8], metadata: dict[str, str], source: str) -> Cube:
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"the format is {metadata.get('format')}, expected {FORMAT}")
     stored: dict[str, Any] = json.loads(metadata["cube"])
+    if stored.get("format") != FORMAT:
+        raise ValueError(f"the format is {stored.get('format')}, expected {FORMAT}")
     if array.dtype != np.uint8 or array.ndim != 3:
         raise ValueError(f"the voxels are {array.dtype} of shape {array.shape}")
     if zlib.crc32(array.data) != stored["crc32"]:

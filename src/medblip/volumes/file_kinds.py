@@ -5,24 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medblip.errors import InputError
+from medblip.volumes.file_names import extension, partner_names
 from medblip.volumes.locating import LocatedFile
 from medblip.volumes.sniffing import FileKind, sniff_open_file
 
-_NIFTI = "expected a NIfTI scan (.nii, .nii.gz or a .hdr/.img pair)"
+_SCAN = "expected a scan (NIfTI, a .hdr/.img pair, MGH or DICOM)"
 _CONVERSION = {
-    FileKind.ANALYZE: "convert it: nib-convert SCAN.img SCAN.nii.gz, then check left and right",
-    FileKind.MGH: "convert it: nib-convert SCAN.mgz SCAN.nii.gz",
-    FileKind.DICOM: "convert its folder: dcm2niix -z y FOLDER",
     FileKind.MINC: "convert it: nib-convert SCAN.mnc SCAN.nii.gz",
     FileKind.NRRD: "convert it to NIfTI, for example with 3D Slicer",
     FileKind.META_IMAGE: "convert it to NIfTI, for example with 3D Slicer",
+}
+_PAIRED = (FileKind.NIFTI_HEADER, FileKind.ANALYZE)
+# Extensions of what is and what is not gzipped.
+_EXTENSIONS: dict[FileKind, dict[bool, tuple[str, ...]]] = {
+    FileKind.NIFTI: {False: (".nii",), True: (".nii.gz",)},
+    FileKind.MGH: {False: (".mgh",), True: (".mgz", ".mgh.gz")},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ScanFiles:
-    """A NIfTI scan on disk: one file, or a header and its voxels (``voxels`` is None for one)."""
+    """A scan in one file, or in a header and its voxels (``voxels`` is None for one file).
 
+    ``kind`` is NIFTI, NIFTI_HEADER, ANALYZE, MGH or DICOM.
+    """
+
+    kind: FileKind
     header: LocatedFile
     voxels: LocatedFile | None = None
 
@@ -39,32 +47,27 @@ def scan_files(located: LocatedFile) -> ScanFiles:
             ``unsupported-format`` or ``not-a-volume``.
         OSError: if the file cannot be opened.
     """
-    if _extension(located) in (".img", ".img.gz"):
-        return _checked_pair(_partner(located, ".hdr"), located)
-    kind, gzipped = _kind(located)
-    if kind is FileKind.NIFTI_HEADER and _extension(located) in (".hdr", ".hdr.gz"):
-        return _checked_pair(located, _partner(located, ".img"))
+    own = extension(located.file_name)
+    if own in (".img", ".img.gz"):
+        return _checked_pair(_partner(located), located)
+    kind, gzipped = sniff_file(located)
+    if kind in _PAIRED and own in (".hdr", ".hdr.gz"):
+        return _checked_pair(located, _partner(located))
+    if kind is FileKind.DICOM and not gzipped:
+        return ScanFiles(kind, located)
     _refuse_other_kinds(kind, located, gzipped=gzipped)
-    _check_extension(located, gzipped=gzipped)
-    return ScanFiles(located)
+    _check_extension(kind, located, gzipped=gzipped)
+    return ScanFiles(kind, located)
 
 
-def _kind(located: LocatedFile) -> tuple[FileKind, bool]:
-    with located.path.open("rb") as file:
+def sniff_file(located: LocatedFile) -> tuple[FileKind, bool]:
+    """What a file holds, looking inside gzip, and whether it is gzipped."""
+    with located.open() as file:
         return sniff_open_file(file)
 
 
-def _extension(located: LocatedFile) -> str:
-    name = located.path.name.lower()
-    suffixes = name.split(".")[1:]
-    if not suffixes:
-        return ""
-    return ".".join(["", *suffixes[-2:]]) if suffixes[-1] == "gz" else f".{suffixes[-1]}"
-
-
-def _partner(located: LocatedFile, extension: str) -> LocatedFile:
-    stem = located.path.name[: -len(_extension(located))]
-    names = [stem + extension, stem + extension + ".gz", stem + extension.upper()]
+def _partner(located: LocatedFile) -> LocatedFile:
+    names = partner_names(located.file_name)
     for name in names:
         if (partner := located.sibling(name)) is not None:
             return partner
@@ -77,58 +80,58 @@ def _partner(located: LocatedFile, extension: str) -> LocatedFile:
 
 
 def _checked_pair(header: LocatedFile, voxels: LocatedFile) -> ScanFiles:
-    kind, gzipped = _kind(header)
-    if kind is not FileKind.NIFTI_HEADER:
+    kind, gzipped = sniff_file(header)
+    if kind not in _PAIRED:
         _refuse_other_kinds(kind, header, gzipped=gzipped)
         raise InputError(
             header.name,
-            "is a whole NIfTI file; expected the header of a pair, as its name says",
-            "rename it to end in .nii",
+            f"is {kind.value}; expected the header of a pair, as its name says",
+            "rename it as what it is",
             code="wrong-extension",
         )
-    return ScanFiles(header, voxels)
+    return ScanFiles(kind, header, voxels)
 
 
 def _refuse_other_kinds(kind: FileKind, located: LocatedFile, *, gzipped: bool) -> None:
-    if kind is FileKind.NIFTI:
+    if kind in _EXTENSIONS:
         return
     packed = " inside gzip" if gzipped and kind is not FileKind.GZIP else ""
     if kind is FileKind.EMPTY:
         raise InputError(
             located.name,
-            f"is empty (0 bytes); {_NIFTI}",
+            f"is empty (0 bytes); {_SCAN}",
             "copy or download the file again",
             code="empty-file",
         )
-    if kind is FileKind.NIFTI_HEADER:
+    if kind in _PAIRED:
         raise InputError(
             located.name,
-            f"is {kind.value}{packed}; {_NIFTI}",
+            f"is {kind.value}{packed}; {_SCAN}",
             "rename it to end in .hdr and keep its .img beside it",
             code="wrong-extension",
         )
-    if kind in _CONVERSION:
+    if kind in _CONVERSION or kind is FileKind.DICOM:
         raise InputError(
             located.name,
-            f"is {kind.value}{packed}, which is not read yet; {_NIFTI}",
-            _CONVERSION[kind],
+            f"is {kind.value}{packed}, which is not read; {_SCAN}",
+            _CONVERSION.get(kind, "unpack it with gunzip"),
             code="unsupported-format",
         )
     raise InputError(
         located.name,
-        f"is {kind.value}{packed}, not a scan, whatever its name says; {_NIFTI}",
+        f"is {kind.value}{packed}, not a scan, whatever its name says; {_SCAN}",
         "get the scan again from its source",
         code="not-a-volume",
     )
 
 
-def _check_extension(located: LocatedFile, *, gzipped: bool) -> None:
-    right = ".nii.gz" if gzipped else ".nii"
-    if _extension(located) != right:
-        content = "a gzipped NIfTI file" if gzipped else "an uncompressed NIfTI file"
+def _check_extension(kind: FileKind, located: LocatedFile, *, gzipped: bool) -> None:
+    right = _EXTENSIONS[kind][gzipped]
+    if extension(located.file_name) not in right:
+        content = f"{kind.value}, {'gzipped' if gzipped else 'uncompressed'}"
         raise InputError(
             located.name,
-            f"wrong extension: the content is {content}; expected a name ending in {right}",
-            f"rename it to end in {right}",
+            f"wrong extension: the content is {content}; expected a name ending in {right[0]}",
+            f"rename it to end in {right[0]}",
             code="wrong-extension",
         )

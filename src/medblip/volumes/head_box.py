@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from medblip.volumes.memory_layout import Layout
+
 Mask = NDArray[np.bool_]
 
+_BYTE = 255
 MIN_PLANE_MM2 = 100.0  # a plane with less head than this is a stray voxel, not the head's end
 
 
@@ -27,13 +30,13 @@ def head_box(
     if not parallel:
         return _oblique_box(mask, affine, max_height_mm)
     sizes = np.diag(affine)[:3]
-    bottom, top = _end_planes(mask, 2, float(sizes[0] * sizes[1]))
+    by_xz, by_yz = _summed(mask, 1), _summed(mask, 0)
+    bottom, top = _ends(by_xz.sum(axis=0) * float(sizes[0] * sizes[1]))
     bottom = max(bottom, top - int(max_height_mm / sizes[2]) + 1)
-    kept = mask[:, :, bottom : top + 1]
     ends = np.array(
         [
-            _end_planes(kept, 0, float(sizes[1] * sizes[2])),
-            _end_planes(kept, 1, float(sizes[0] * sizes[2])),
+            _ends(by_xz[:, bottom : top + 1].sum(axis=1) * float(sizes[1] * sizes[2])),
+            _ends(by_yz[:, bottom : top + 1].sum(axis=1) * float(sizes[0] * sizes[2])),
             (bottom, top),
         ],
         dtype=float,
@@ -41,9 +44,16 @@ def head_box(
     return (ends + np.array([[-0.5], [0.5]])) * sizes + affine[:3, 3]
 
 
-def _end_planes(mask: Mask, axis: int, voxel_mm2: float) -> tuple[int, int]:
-    others = tuple(other for other in range(3) if other != axis)
-    return _ends(np.count_nonzero(mask, axis=others) * voxel_mm2)
+def _summed(mask: Mask, axis: int) -> NDArray[np.int64]:
+    """How many voxels of the mask lie along one axis."""
+    layout = Layout.of(mask)
+    stored, along = layout.stored(mask).view(np.uint8), layout.order.index(axis)
+    # Sums of up to 255 voxels fit into bytes, which are added many at a time.
+    starts = range(0, mask.shape[axis], _BYTE)
+    parts = [stored[(slice(None),) * along + (slice(start, start + _BYTE),)] for start in starts]
+    total = sum(np.add.reduce(part, axis=along, dtype=np.uint8).astype(np.int64) for part in parts)
+    whole = np.expand_dims(np.asarray(total), along)
+    return layout.restored(whole).squeeze(axis)
 
 
 def _ends(areas: NDArray[np.float64]) -> tuple[int, int]:

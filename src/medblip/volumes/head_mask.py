@@ -8,12 +8,15 @@ edge is set by how far the air around the head departs from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from medblip.errors import InputError
+from medblip.volumes.memory_layout import Layout
+from medblip.volumes.order_statistics import median, quantile
 from medblip.volumes.volume import Volume
 
 Mask = NDArray[np.bool_]
@@ -25,7 +28,6 @@ NEAR_BLOCKS = 2  # dark rims (cerebrospinal fluid) reach this far beyond the bri
 CLOSING_BLOCKS = 2
 NOISE_QUANTILE = 0.999
 NOISE_FACTOR = 1.25  # beyond the quantile by as much, noise passes for head in 1 voxel of 10,000
-_FULL = ndimage.generate_binary_structure(3, 2)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Blocks:
         part = array[::x, ::y, ::z]
         per_block = self.samples_per_block()
         padding = [(0, -n % per) for n, per in zip(part.shape, per_block, strict=True)]
+        if not any(after for _, after in padding):
+            return np.array(part, order="C")
         return np.pad(part, padding, mode="edge")
 
     def samples_per_block(self) -> tuple[int, int, int]:
@@ -58,14 +62,17 @@ class Blocks:
         return (x, y, z)
 
     def means(self, sampled: Floats) -> Floats:
-        """Mean of the samples of each block."""
-        (a, b, c), (x, y, z) = self.samples_per_block(), sampled.shape
-        return sampled.reshape(x // a, a, y // b, b, z // c, c).mean(axis=(1, 3, 5))
-
-    def spread(self, coarse: Mask, shape: tuple[int, ...]) -> Mask:
-        """A mask of blocks as a mask of voxels of ``shape``."""
-        x, y, z = (np.arange(n) // b for n, b in zip(shape, self.sizes, strict=True))
-        return coarse[x][:, y][:, :, z]
+        """Mean of the samples of each block, at most two of them along an axis."""
+        per_block = self.samples_per_block()
+        if not _adds_exactly(sampled):  # the sequence of a sum decides its last bit
+            (a, b, c), (x, y, z) = per_block, sampled.shape
+            return sampled.reshape(x // a, a, y // b, b, z // c, c).mean(axis=(1, 3, 5))
+        total = sampled
+        for axis, count in reversed(list(enumerate(per_block))):
+            if count == 2:  # far faster than a sum over three axes at once
+                even, odd = (_every_second(total, axis, start) for start in (0, 1))
+                total = even + odd
+        return total / np.float32(np.prod(per_block))
 
     def spread_to_samples(self, coarse: Mask) -> Mask:
         for axis, count in enumerate(self.samples_per_block()):
@@ -88,14 +95,59 @@ def head_mask(volume: Volume) -> Mask:
     blocks = Blocks.over(volume.voxel_sizes)
     sampled = blocks.sampled(volume.array)
     background = _corner_value(sampled)
-    departure = np.abs(sampled - background)
+    departure = np.abs(np.subtract(sampled, background, out=sampled), out=sampled)
     coarse = _coarse_head(blocks.means(departure), volume.source)
-    near = ndimage.binary_dilation(coarse, _FULL, iterations=NEAR_BLOCKS)
+    near = _dilated(coarse, NEAR_BLOCKS)
     edge = _edge_level(departure, blocks, coarse, near)
-    bright = np.abs(volume.array - background) > edge
-    inside = ndimage.binary_erosion(coarse, _FULL, border_value=1)
-    mask: Mask = (bright & blocks.spread(near, volume.shape)) | blocks.spread(inside, volume.shape)
-    return mask
+    inside = ~_dilated(~coarse, 1)  # what lies outside the field counts as inside
+    return _fine_mask(volume.array, background, edge, blocks, near, inside)
+
+
+def _fine_mask(
+    array: Floats, background: float, edge: float, blocks: Blocks, near: Mask, inside: Mask
+) -> Mask:
+    """Voxels inside, and those near that depart from the background by more than ``edge``.
+
+    Goes through the array in the order in which it lies in memory, a layer of blocks at a time, so
+    that everything stays in the processor's cache; the mask lies in memory as the array does.
+    """
+    order = Layout.of(array).order
+    stored = array.transpose(order)
+    near, inside = near.transpose(order), inside.transpose(order)
+    sizes = [blocks.sizes[axis] for axis in order]
+    mask = np.zeros(stored.shape, dtype=bool)
+    for layer, (close, within) in enumerate(zip(near, inside, strict=True)):
+        rows = np.flatnonzero(close.any(axis=1))
+        if rows.size == 0:
+            continue
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        part = (
+            slice(layer * sizes[0], (layer + 1) * sizes[0]),
+            slice(first * sizes[1], last * sizes[1]),
+        )
+        departure = stored[part] - background
+        np.abs(departure, out=departure)
+        shape = departure.shape[1:]
+        bright = np.greater(departure, edge, out=mask[part])
+        bright &= _spread(close[first:last], sizes[1:], shape)
+        bright |= _spread(within[first:last], sizes[1:], shape)
+    return mask.transpose(np.argsort(order))
+
+
+def _spread(coarse: Mask, sizes: list[int], shape: tuple[int, ...]) -> Mask:
+    """A plane of blocks as a plane of voxels of ``shape``."""
+    for axis, size in enumerate(sizes):
+        coarse = np.repeat(coarse, size, axis=axis)
+    return coarse[: shape[0], : shape[1]]
+
+
+def _adds_exactly(values: Floats) -> bool:
+    """Whether a few of the values add up to the same in any sequence: small whole numbers do."""
+    return bool(np.abs(values).max() < 1 << 20) and np.array_equal(values, np.trunc(values))
+
+
+def _every_second(array: NDArray[Any], axis: int, start: int) -> NDArray[Any]:
+    return array[(slice(None),) * axis + (slice(start, None, 2),)]
 
 
 def _corner_value(sampled: Floats) -> float:
@@ -141,18 +193,40 @@ def _otsu(values: Floats) -> float:
 
 def _closed(mask: Mask) -> Mask:
     padded = np.pad(mask, CLOSING_BLOCKS, mode="edge")  # the head may reach the field's border
-    closed = ndimage.binary_closing(padded, _FULL, iterations=CLOSING_BLOCKS)
+    closed = ~_dilated(~_dilated(padded, CLOSING_BLOCKS), CLOSING_BLOCKS)
     inner = (slice(CLOSING_BLOCKS, -CLOSING_BLOCKS),) * 3
     return closed[inner] | mask
 
 
 def _filled(mask: Mask) -> Mask:
     """Fill whatever cannot be reached from the border."""
-    outside, _ = ndimage.label(~mask)
+    outside, count = ndimage.label(~mask)
     border = np.ones(mask.shape, dtype=bool)
     border[1:-1, 1:-1, 1:-1] = False
-    reachable = np.unique(outside[border & ~mask])
-    return ~np.isin(outside, reachable[reachable > 0]) | mask
+    reachable = np.zeros(count + 1, dtype=bool)
+    reachable[outside[border]] = True
+    return ~reachable[outside] | mask
+
+
+def _dilated(mask: Mask, iterations: int) -> Mask:
+    """The mask and all neighbours that share a face or an edge with it, so many times over.
+
+    ``ndimage.binary_dilation`` does the same; these 18 neighbours are three squares, and a square
+    is two steps along its axes, which takes a tenth of the time.
+    """
+    for _ in range(iterations):
+        x, y = _widened(mask, 0), _widened(mask, 1)
+        mask = _widened(x, 1) | _widened(x, 2) | _widened(y, 2)
+    return mask
+
+
+def _widened(mask: Mask, axis: int) -> Mask:
+    """The mask and its neighbours along one axis."""
+    wide = mask.copy()
+    moved, still = np.moveaxis(wide, axis, 0), np.moveaxis(mask, axis, 0)
+    moved[1:] |= still[:-1]
+    moved[:-1] |= still[1:]
+    return wide
 
 
 def _edge_level(departure: Floats, blocks: Blocks, coarse: Mask, near: Mask) -> float:
@@ -162,8 +236,8 @@ def _edge_level(departure: Floats, blocks: Blocks, coarse: Mask, near: Mask) -> 
     the brain counts, however dark. At most half of the head's own median, which also serves where
     the field of view holds no air.
     """
-    cap = 0.5 * float(np.median(departure[blocks.spread_to_samples(coarse)]))
+    cap = 0.5 * median(departure[blocks.spread_to_samples(coarse)])
     air = departure[blocks.spread_to_samples(~near)]
     if air.size < 1000:
         return cap
-    return min(cap, NOISE_FACTOR * float(np.quantile(air, NOISE_QUANTILE)))
+    return min(cap, NOISE_FACTOR * quantile(air, NOISE_QUANTILE))

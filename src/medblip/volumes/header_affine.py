@@ -8,10 +8,14 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medblip.errors import InputError, UsageError
+from medblip.errors import InputError
 from medblip.findings import Finding
+from medblip.volumes.assumed_orientation import (
+    assumed_affine,
+    parse_assumption,
+    unused_assumption,
+)
 
-_AXIS_OF = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 # Smallest volume of a voxel, relative to the product of its edges, that still spans 3D.
 _FLAT = 1e-3
 FARTHEST_MM = 1e6
@@ -31,37 +35,25 @@ def world_affine(
         header: NIfTI-1 or NIfTI-2 header.
         shape: voxels along i, j, k.
         name: file name for messages.
-        assume_orientation: three of the letters R/L, A/P, S/I, one of each pair: the direction
-            in which each voxel axis grows. Used only where the header gives none.
+        assume_orientation: direction in which each voxel axis grows, e.g. ``RAS``, used only where
+            the header gives none; ``RAS!`` is used whatever the header says.
 
     Raises:
         UsageError: ``bad-orientation`` for anything else than such letters.
         InputError: ``bad-affine`` or ``left-right-unknown``.
     """
-    letters = _checked_letters(assume_orientation) if assume_orientation is not None else None
-    sform, qform = _sform(header), _qform(header, name)
-    affine = sform if sform is not None else qform
-    if affine is not None:
-        check_affine(affine, name)
-        return affine, _disagreement(sform, qform, name)
-    if letters is None:
-        raise InputError(
-            name,
-            "left/right unknown: neither sform_code nor qform_code is set; expected one of them",
-            "give the orientation you know, e.g. --assume-orientation RAS "
-            "(assume_orientation='RAS')",
-            code="left-right-unknown",
-        )
-    affine = _assumed_affine(header, shape, letters)
+    assumption = parse_assumption(assume_orientation)
+    if not assumption.imposed:
+        sform, qform = _sform(header), _qform(header, name)
+        affine = sform if sform is not None else qform
+        if affine is not None:
+            check_affine(affine, name)
+            doubts = unused_assumption(affine, assumption, name)
+            return affine, (*_disagreement(sform, qform, name), *doubts)
+    lacking = "neither sform_code nor qform_code is set; expected one of them"
+    affine, findings = assumed_affine(header["pixdim"][1:4], shape, assumption, name, lacking)
     check_affine(affine, name)
-    finding = Finding(
-        "orientation-assumed",
-        "warning",
-        name,
-        f"the header holds no orientation; {letters} is assumed as asked",
-        "check left and right in the picture",
-    )
-    return affine, (finding,)
+    return affine, findings
 
 
 def check_affine(affine: FloatMatrix, name: str) -> None:
@@ -132,28 +124,3 @@ def _disagreement(
         "check left and right in the picture",
     )
     return (finding,)
-
-
-def _checked_letters(orientation: str) -> str:
-    letters = orientation.upper()
-    if sorted(_AXIS_OF.get(letter, -1) for letter in letters) != [0, 1, 2]:
-        raise UsageError(
-            "assume_orientation",
-            f"is {orientation!r}; expected three letters, one each of R/L, A/P and S/I",
-            "for example RAS or LPI",
-            code="bad-orientation",
-        )
-    return letters
-
-
-def _assumed_affine(
-    header: nib.Nifti1Header, shape: tuple[int, int, int], letters: str
-) -> FloatMatrix:
-    affine = np.zeros((4, 4))
-    affine[3, 3] = 1.0
-    for axis, letter in enumerate(letters):
-        size = abs(float(header["pixdim"][axis + 1]))
-        affine[_AXIS_OF[letter], axis] = size if letter in "RAS" else -size
-    # The header names no origin either: the middle of the grid serves.
-    affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
-    return affine

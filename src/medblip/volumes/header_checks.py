@@ -1,9 +1,10 @@
-"""A NIfTI header's claims, each checked before one voxel is allocated."""
+"""A header's claims about its voxels, each checked before one of them is allocated."""
 
 from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ class VoxelLayout:
         offset: first data byte in the file that holds the voxels.
         slope, intercept: intensity = stored * slope + intercept; (1, 0) where the header has none.
         findings: doubts met in the header.
+        footer: the format keeps other things after the voxels.
     """
 
     shape: tuple[int, int, int]
@@ -43,6 +45,7 @@ class VoxelLayout:
     slope: float
     intercept: float
     findings: tuple[Finding, ...] = ()
+    footer: bool = False
 
     @property
     def volume_voxels(self) -> int:
@@ -83,17 +86,23 @@ def voxel_layout(
         InputError: ``bad-dimensions``, ``too-large``, ``rgb-volume``, ``complex-volume``,
             ``unsupported-datatype``, ``bad-header``.
     """
-    dtype = _dtype(header, name)
-    shape, volumes = _shape(header, name)
+    dtype = checked_dtype(int(header["datatype"]), _REAL_TYPES, name).newbyteorder(
+        header.endianness
+    )
+    shape, volumes = checked_shape([int(value) for value in header["dim"]], name)
     slope, intercept, findings = _scaling(header, name)
     offset = _offset(header, name, single_file=single_file)
     layout = VoxelLayout(shape, volumes, dtype, offset, slope, intercept, findings)
-    _check_size(layout, name, limits)
+    check_size(layout, name, limits)
     return layout
 
 
-def _dtype(header: nib.Nifti1Header, name: str) -> np.dtype[Any]:
-    code = int(header["datatype"])
+def checked_dtype(code: int, types: Mapping[int, str], name: str) -> np.dtype[Any]:
+    """The voxels' type for a format's code, in this machine's byte order.
+
+    Raises:
+        InputError: ``rgb-volume``, ``complex-volume`` or ``unsupported-datatype``.
+    """
     if code in _COLOUR_TYPES:
         raise InputError(
             name,
@@ -108,18 +117,25 @@ def _dtype(header: nib.Nifti1Header, name: str) -> np.dtype[Any]:
             "give the magnitude image",
             code="complex-volume",
         )
-    if code not in _REAL_TYPES:
+    if code not in types:
         raise InputError(
             name,
-            f"header field datatype is {code}; expected one of {sorted(_REAL_TYPES)}",
+            f"header field datatype is {code}; expected one of {sorted(types)}",
             "write the scan again as int16 or float32",
             code="unsupported-datatype",
         )
-    return np.dtype(_REAL_TYPES[code]).newbyteorder(header.endianness)
+    return np.dtype(types[code])
 
 
-def _shape(header: nib.Nifti1Header, name: str) -> tuple[tuple[int, int, int], int]:
-    dims = [int(value) for value in header["dim"]]  # Python integers cannot overflow
+def checked_shape(dims: Sequence[int], name: str) -> tuple[tuple[int, int, int], int]:
+    """Voxels along i, j, k and the number of volumes.
+
+    Args:
+        dims: number of axes and the sizes along them, as Python integers, which cannot overflow.
+
+    Raises:
+        InputError: ``bad-dimensions``.
+    """
     count = dims[0]
     if not 3 <= count <= 7:
         raise InputError(
@@ -170,7 +186,12 @@ def _offset(header: nib.Nifti1Header, name: str, *, single_file: bool) -> int:
     return int(value)
 
 
-def _check_size(layout: VoxelLayout, name: str, limits: ReadLimits) -> None:
+def check_size(layout: VoxelLayout, name: str, limits: ReadLimits) -> None:
+    """Refuse more voxels or bytes than the limits allow.
+
+    Raises:
+        InputError: ``too-large``.
+    """
     too_many = layout.volume_voxels > limits.max_voxels
     if too_many or layout.end > limits.max_inflated_bytes:
         raise InputError(

@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from medblip.errors import InputError, UsageError
 from medblip.volumes.cube import Cube, SourceFacts, bounds_of
+from medblip.volumes.extras import BIAS_TOOLS, STRIP_TOOLS, treated
 from medblip.volumes.head_box import head_box
 from medblip.volumes.head_mask import head_mask
+from medblip.volumes.masked_sample import every_nth
+from medblip.volumes.memory_layout import Layout
 from medblip.volumes.orientation import to_ras
 from medblip.volumes.resampling import Grid, resample
 from medblip.volumes.volume import Volume
@@ -26,6 +29,7 @@ from medblip.volumes.volume import Volume
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 HIGHEST = 255.0
+SAMPLES = 200_000  # voxels of the head that its percentiles are taken from, at least
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Preprocessing:
         lower_percentile, upper_percentile: intensities within the head that become 1 and 255.
         max_height_mm: what lies lower than this below the top of the head is left out.
         margin_mm: room kept around the head's box.
+        bias, strip: tools that treat the scan first, see ``extras``: ``n4`` and ``deepbet``; none
+            by default.
     """
 
     version: ClassVar[str] = "1"  # raise it whenever the same scan would give another cube
@@ -49,6 +55,8 @@ class Preprocessing:
     upper_percentile: float = 99.5
     max_height_mm: float = 180.0
     margin_mm: float = 2.0
+    bias: str = ""
+    strip: str = ""
 
     def __post_init__(self) -> None:
         _require(8 <= self.size <= 1024, "size", self.size, "8 to 1024 voxels")
@@ -64,10 +72,17 @@ class Preprocessing:
         )
         _require(self.max_height_mm > 0, "max_height_mm", self.max_height_mm, "more than 0 mm")
         _require(0 <= self.margin_mm <= 100, "margin_mm", self.margin_mm, "0 to 100 mm")
+        for field, tool, known in (
+            ("bias", self.bias, BIAS_TOOLS),
+            ("strip", self.strip, STRIP_TOOLS),
+        ):
+            _require(tool in ("", *known), field, tool, f"nothing or {', '.join(known)}")
 
     def fingerprint(self) -> str:
         """16 hex digits that change with any setting and with the version of the code."""
-        text = json.dumps({"version": self.version, **asdict(self)}, sort_keys=True)
+        # A tool that is not used leaves no trace, so that cubes keep their names as tools come.
+        settings = {name: value for name, value in asdict(self).items() if value != ""}
+        text = json.dumps({"version": self.version, **settings}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -82,10 +97,11 @@ def preprocess(volume: Volume, preprocessing: Preprocessing | None = None) -> Cu
         A ``Cube`` of uint8 ``(size, size, size)``, RAS+, the head centred, background 0.
 
     Raises:
-        InputError: ``no-head-found`` or ``no-contrast``.
+        InputError: ``no-head-found`` or ``no-contrast``, or ``treatment-failed`` by a tool.
+        UsageError: ``missing-extra`` if a tool is not installed.
     """
     settings = preprocessing or Preprocessing()
-    ras = to_ras(volume)
+    ras = treated(to_ras(volume), bias=settings.bias, strip=settings.strip)
     mask = head_mask(ras)
     box = _head_box_mm(ras, mask, settings)
     affine = _cube_affine(box, settings)
@@ -99,7 +115,7 @@ def preprocess(volume: Volume, preprocessing: Preprocessing | None = None) -> Cu
     target = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.shape, strict=True))
     array[target] = np.rint(values)
     facts = SourceFacts(ras.shape, ras.voxel_sizes, volume.axcodes)
-    return Cube(array, affine, bounds_of(array), facts, volume.findings, volume.source)
+    return Cube(array, affine, bounds_of(array), facts, ras.findings, volume.source)
 
 
 def _require(condition: bool, field: str, found: object, expected: str) -> None:
@@ -146,10 +162,10 @@ def _scaled_to_bytes(
     name: str,
 ) -> Floats:
     """The part's head scaled to 1 to 255 by robust limits, its background exactly 0."""
-    head = array[part][mask[part]]
+    array, mask = array[part], mask[part]
+    step = max(1, int(np.count_nonzero(mask)) // SAMPLES)
     low, high = np.percentile(
-        head[:: max(1, head.size // 200_000)],
-        [settings.lower_percentile, settings.upper_percentile],
+        every_nth(array, mask, step), [settings.lower_percentile, settings.upper_percentile]
     )
     if not high > low:
         raise InputError(
@@ -158,7 +174,13 @@ def _scaled_to_bytes(
             "give the scan itself, not a mask",
             code="no-contrast",
         )
-    scaled = (array[part] - np.float32(low)) * np.float32((HIGHEST - 1) / (high - low)) + 1
-    np.clip(scaled, 1, HIGHEST, out=scaled)
-    scaled *= mask[part]
-    return scaled
+    layout = Layout.of(array)
+    stored, head = layout.stored(array), layout.stored(mask)
+    scaled = np.empty(stored.shape, dtype=np.float32)
+    for plane, source, inside in zip(scaled, stored, head, strict=True):
+        np.subtract(source, np.float32(low), out=plane)
+        plane *= np.float32((HIGHEST - 1) / (high - low))
+        plane += 1
+        np.clip(plane, 1, HIGHEST, out=plane)
+        plane *= inside
+    return layout.restored(scaled)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from medblip.volumes.memory_layout import Layout
+
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]
 
@@ -147,8 +149,30 @@ def _within(
 
 
 def _along(values: Floats, weights: sparse.csr_array, axis: int) -> Floats:
-    """Apply ``(new, old)`` weights along one axis."""
-    moved = np.moveaxis(values, axis, 0)
-    flat = moved.reshape(moved.shape[0], -1)
-    result = np.asarray(weights @ flat).reshape(weights.shape[0], *moved.shape[1:])
-    return np.moveaxis(result, 0, axis)
+    """Apply ``(new, old)`` weights along one axis, in the order in which the values lie in memory.
+
+    Which order that is does not change a bit of the result: each value is the same sum.
+    """
+    layout = Layout.of(values)
+    stored = layout.stored(values)
+    if layout.flips[axis]:
+        weights = _mirrored(weights)
+    place = layout.order.index(axis)
+    if place == 0:
+        flat = np.ascontiguousarray(stored).reshape(stored.shape[0], -1)
+        result = np.asarray(weights @ flat).reshape(weights.shape[0], *stored.shape[1:])
+    else:
+        # Within a plane of the slowest axis; where the axis is the fastest, it becomes the middle.
+        planes = stored if place == 1 else stored.transpose(0, 2, 1)
+        result = np.empty((len(planes), weights.shape[0], planes.shape[2]), dtype=np.float32)
+        for target, plane in zip(result, planes, strict=True):
+            target[...] = weights @ np.ascontiguousarray(plane)
+        result = result if place == 1 else result.transpose(0, 2, 1)
+    kept = tuple(flip and other != axis for other, flip in enumerate(layout.flips))
+    return Layout(layout.order, kept).restored(result)
+
+
+def _mirrored(weights: sparse.csr_array) -> sparse.csr_array:
+    """The weights for values in reverse order, added up in the same sequence as before."""
+    columns = weights.shape[1] - 1 - weights.indices
+    return sparse.csr_array((weights.data, columns, weights.indptr), shape=weights.shape)
