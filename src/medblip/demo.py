@@ -26,10 +26,10 @@ from medblip.model.pretrained import EmbeddedFiles, fetch_embedded
 from medblip.recipe import Recipe, load_recipe
 from medblip.simulate import CohortPlan, demo_cohorts, simulate
 from medblip.storage import write_json, write_text
-from medblip.study.record import FIELDS, record_text
+from medblip.study.record import FIELDS
 from medblip.study.study import Study
 from medblip.training.precision import native_bfloat16, pick_device
-from medblip.training.run import train
+from medblip.training.run import RECIPE_FILE, train
 from medblip.volumes import Preprocessing
 from medblip.volumes.gate import GATE_VERSION, Reference, check_plausibility
 from medblip.volumes.slices import three_planes_png
@@ -205,7 +205,7 @@ def _ask(folders: DemoFolders, embedded: EmbeddedFiles, page: Path) -> DemoResul
     scan, fields, truth = _unseen_subject(folder)
     model = MedBlipForConditionalGeneration.from_pretrained(folders.run / "model")
     processor = AutoProcessor.from_pretrained(folders.run / "model")
-    record = record_text(fields)
+    record = load_recipe(folders.run / RECIPE_FILE).record.form.text(fields)
     answer = ask(
         model,
         processor,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from medblip.errors import InputError, UsageError
 from medblip.storage import write_text
-from medblip.study.record import DEFAULT_FIELDS
+from medblip.study.record import DEFAULT_FIELDS, RecordForm
 
 MAX_RECIPE_BYTES = 1 << 20
 
@@ -93,9 +93,24 @@ class ModelSection(_Section):
 
 
 class RecordSection(_Section):
-    """Which fields the record text says; each can be switched off by leaving its name out."""
+    """What the record text says, and how.
+
+    Attributes:
+        fields: each can be switched off by leaving its name out.
+        wording: ``short`` as a clinician notes, ``long`` in whole sentences.
+        units: say the unit or the highest score after each value that has one.
+        drop_label_defining_fields: leave out, session by session, the fields that its label was
+            made from (``label_defined_by`` in ``sessions.tsv``).
+    """
 
     fields: tuple[str, ...] = DEFAULT_FIELDS
+    wording: Literal["short", "long"] = "short"
+    units: bool = False
+    drop_label_defining_fields: bool = False
+
+    @property
+    def form(self) -> RecordForm:
+        return RecordForm(self.fields, self.wording, self.units)
 
 
 class StageSection(_Section):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 CHUNK_BYTES = 1 << 20
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part.*")  # the names that `replacing` gives
 
 
 def cache_folder() -> Path:
@@ -42,6 +45,22 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, *, older_than_s: float = 0.0) -> None:
+    """Delete the temporary files that killed writers left in a folder.
+
+    Args:
+        folder: looked at itself, not below; need not exist.
+        older_than_s: seconds since the last change: where others may write at this moment, more
+            than any write takes.
+    """
+    latest = time.time() - older_than_s
+    for path in folder.glob(".*.part*"):
+        if _LEFTOVER.fullmatch(path.name):
+            with suppress(OSError):  # its writer lives and has just renamed it
+                if path.stat().st_mtime <= latest:
+                    path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from study_maker import make_images, make_sessions, write_study
 
 from medblip.findings import Finding
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
-from medblip.study.audit import audit, audit_study, write_audit
-from medblip.study.duplicates import near_duplicates, thumbnail
+from medblip.study.audit import audit, audit_study
+from medblip.study.audit_page import write_audit
 from medblip.study.study import Study
 
 
@@ -39,6 +38,17 @@ def test_text_only_ceiling_is_measured(tmp_path: Path) -> None:
     assert record.chance == pytest.approx(1 / 3)
     assert record.subjects == 120
     assert "cdr_global" not in record.inputs
+    assert record.low < record.accuracy < record.high
+    told = by_code(audit_study(study))["text-only-ceiling"].problem
+    assert f"balanced accuracy {record.accuracy:.2f}" in told
+    assert "without the fields that define the label" in told
+
+
+def test_ceiling_without_label_defining_fields_is_lower(tmp_path: Path) -> None:
+    sessions = make_sessions(240, seed=1).assign(label_defined_by="mmse,cdr_global")
+    measured = {m.source: m.accuracy for m in audit(load(tmp_path, sessions)).predictability}
+    assert measured["record without label-defining fields"] < measured["record"] - 0.05
+    assert measured["record with every field"] == 1.0  # CDR is the label here
 
 
 def test_record_that_tells_the_label_is_a_warning(tmp_path: Path) -> None:
@@ -117,53 +127,6 @@ def test_equal_files_of_one_subject_are_a_warning(tmp_path: Path) -> None:
     assert findings["same-image-twice"].level == "warning"
 
 
-def cube(seed: int, size: int = 32) -> np.ndarray:
-    """A ball with a texture of its own, on a shape that all share."""
-    rng = np.random.default_rng(seed)
-    axis = np.linspace(-1, 1, size)
-    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
-    coarse = np.kron(rng.uniform(0.8, 1.2, (8, 8, 8)), np.ones((size // 8,) * 3))
-    return np.clip(np.where(radius < 0.9, 150 * coarse, 0), 0, 255).astype(np.uint8)
-
-
-def test_near_duplicates_are_found_and_other_heads_are_not() -> None:
-    cubes = [cube(seed) for seed in range(12)]
-    noise = np.random.default_rng(99).normal(0, 4, cubes[3].shape)
-    again = np.clip(0.9 * cubes[3] + np.where(cubes[3] > 0, noise, 0), 0, 255).astype(np.uint8)
-    thumbnails = np.stack([thumbnail(array) for array in [*cubes, again]])
-    assert thumbnails.shape == (13, 12**3)
-    assert near_duplicates(thumbnails).tolist() == [[3, 12]]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_near_duplicates_of_few_images(count: int) -> None:
-    same = np.stack([thumbnail(cube(1))] * count) if count else np.empty((0, 1728), np.float16)
-    assert len(near_duplicates(same)) == count * (count - 1) // 2
-    other = np.stack([thumbnail(cube(s)) for s in range(count)]) if count else same
-    assert len(near_duplicates(other)) == 0
-
-
-def test_thumbnail_holds_the_block_means() -> None:
-    array = np.arange(24**3, dtype=np.int64).reshape(24, 24, 24).astype(np.uint8)
-    blocks = array.reshape(12, 2, 12, 2, 12, 2).mean(axis=(1, 3, 5))
-    # float16 keeps 11 bits
-    np.testing.assert_allclose(thumbnail(array), blocks.ravel(), rtol=2**-10)
-    assert thumbnail(array[:8, :8, :8]).shape == (512,)
-
-
-def test_near_duplicates_across_the_split_are_counted(tmp_path: Path) -> None:
-    study = load(tmp_path, make_sessions(30))
-    one, two = two_subjects(study, across=True)
-    thumbnails = {
-        row.cube: thumbnail(cube(1000 if row.participant_id in (one, two) else index))
-        for index, row in enumerate(study.images.itertuples())
-    }
-    finding = by_code(audit_study(study, thumbnails))["near-duplicate"]
-    assert finding.level == "warning"
-    assert "1 pair(s)" in finding.problem
-    assert "1 of them across" in finding.problem
-
-
 def test_page_is_whole_and_names_nobody(tmp_path: Path) -> None:
     sessions = make_sessions(60)
     images = make_images(sessions).assign(sha256="0" * 64)
@@ -176,6 +139,8 @@ def test_page_is_whole_and_names_nobody(tmp_path: Path) -> None:
     assert all(finding.code in page for finding in result.findings)
     assert not [name for name in sessions["participant_id"] if name in page]
     assert not [f for f in result.findings if "SIM-A-0" in str(f)]
+    assert "Text-only ceiling" in page
+    assert "Beside Table 1" not in page  # no cohort of the paper
     for outside in ("http://", "https://", "<script", "<link", "src="):
         assert outside not in page
 
@@ -189,3 +154,67 @@ def test_page_escapes_what_comes_from_data(tmp_path: Path) -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert 'role="alert"' not in page  # the banner is for simulated cohorts only
+
+
+def test_counts_stand_beside_table_1(tmp_path: Path) -> None:
+    sessions = pd.concat(
+        [
+            make_sessions(60, "ADNI"),
+            make_sessions(30, "OASIS1"),
+            make_sessions(12, "OASIS2"),
+            make_sessions(15, "SIM-MIRIAD"),
+            make_sessions(9, "OTHER-COHORT"),
+        ],
+        ignore_index=True,
+    )
+    sessions.loc[0, "mmse"] = ""
+    images = make_images(sessions)
+    again = images.iloc[[0]].assign(run="2", path="again.nii", primary="false", sha256="0" * 64)
+    study = load(tmp_path, sessions, pd.concat([images, again], ignore_index=True))
+    result = audit(study)
+    counts = {(row.cohort, row.what): (row.here, row.paper) for row in result.paper}
+    assert {cohort for cohort, _ in counts} == {"ADNI", "OASIS", "MIRIAD"}
+    assert counts["ADNI", "images"] == ("61", "10387")  # a second run is an image too
+    assert counts["ADNI", "with MMSE"] == ("59", "9385")
+    assert counts["OASIS", "images"] == ("42", "3020")
+    assert counts["MIRIAD", "images"] == ("15", "708")
+    assert counts["ADNI", "labels"][0] == "NC 21, MCI 20, AD 20"
+    assert int(counts["ADNI", "female"][0]) + int(counts["ADNI", "male"][0]) == 61
+    assert counts["ADNI", "with SES"][0] == "0"
+    write_audit(study, result, tmp_path / "audit.html")
+    assert "Beside Table 1" in (tmp_path / "audit.html").read_text()
+
+
+def test_sessions_without_a_label_are_counted_by_cohort(tmp_path: Path) -> None:
+    sessions = pd.concat([make_sessions(30, "SIM-A"), make_sessions(30, "SIM-B")])
+    sessions = sessions.reset_index(drop=True)
+    sessions.loc[:4, "diagnosis"] = ""
+    sessions.loc[30:31, "diagnosis"] = ""
+    sessions.loc[40, "diagnosis"] = "OTHER"
+    findings = by_code(audit_study(load(tmp_path, sessions)))
+    assert "7 session(s)" in findings["no-diagnosis"].problem
+    assert "SIM-A 5, SIM-B 2" in findings["no-diagnosis"].problem
+    assert "1 session(s)" in findings["other-diagnosis"].problem
+
+
+def test_shared_identifiers_and_milder_diagnoses_are_notes(tmp_path: Path) -> None:
+    sessions = pd.concat([make_sessions(30, "SIM-A", visits=2), make_sessions(30, "SIM-B")])
+    sessions = sessions.reset_index(drop=True)
+    sessions.loc[sessions["participant_id"] == "SIM-A-0004", "diagnosis"] = ["MCI", "NC"]
+    findings = by_code(audit_study(load(tmp_path, sessions)))
+    assert findings["shared-identifier"].level == "note"
+    assert findings["shared-identifier"].problem.startswith("30 identifier(s)")
+    assert "MCI to NC 1" in findings["label-reversal"].problem
+    assert "label-jump" not in findings
+
+
+def test_numbers_of_sites_are_not_taken_for_visits(tmp_path: Path) -> None:
+    sessions = make_sessions(60)
+    sessions["participant_id"] = [f"SIM-A-S{n // 20:02d}-M{n % 20:03d}" for n in range(60)]
+    assert "visits-as-subjects" not in by_code(audit_study(load(tmp_path, sessions)))
+
+
+def test_line_numbers_are_few_and_those_of_the_file(tmp_path: Path) -> None:
+    sessions = make_sessions(90).assign(match_days="-120")
+    finding = by_code(audit_study(load(tmp_path, sessions)))["label-from-later-visit"]
+    assert finding.where == "sessions.tsv lines 2, 3, 4, 5, 6 and 85 more"

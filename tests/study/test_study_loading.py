@@ -11,6 +11,7 @@ import pytest
 from study_maker import make_images, make_sessions, write_study
 
 from medblip.errors import InputError, UsageError
+from medblip.study.info import StudyInfo
 from medblip.study.study import Example, Study
 
 
@@ -163,3 +164,37 @@ def test_wrong_names_of_splits_are_usage_errors(folder: Path) -> None:
         study.examples("zeroshot")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="all, first"):
         study.examples("train", "last")  # type: ignore[arg-type]
+
+
+def test_fields_that_defined_the_label_can_be_left_out_of_the_records(tmp_path: Path) -> None:
+    sessions = make_sessions(9)
+    sessions["label_defined_by"] = ["mmse,cdr_global"] * 3 + ["cdr_global"] * 6
+    folder = write_study(tmp_path / "s", sessions)
+    whole = Study.load(folder)
+    for study in (whole.dropping_label_defining_fields(), reloaded_as_dropping(folder)):
+        examples = [e for s in ("train", "validation", "test") for e in study.examples(s)]
+        assert len(examples) == 9
+        for example in examples:
+            number = int(example.participant_id[-4:])
+            assert ("mmse" in example.fields) is (number >= 3)
+            assert "cdr_global" not in example.fields
+            assert "age" in example.fields
+        assert (study.sessions["cdr_global"] != "").all()  # the table keeps them
+    assert whole.dropping_label_defining_fields(drop=False) == whole
+    assert "cdr_global" in whole.examples("train")[0].fields
+
+
+def reloaded_as_dropping(folder: Path) -> Study:
+    """As `prepare --drop-label-defining-fields` writes it."""
+    path = folder / "study.json"
+    info = StudyInfo.read(path).model_copy(update={"drop_label_defining_fields": True})
+    info.write(path)
+    return Study.load(folder)
+
+
+def test_a_study_of_before_the_option_keeps_its_fields(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", make_sessions(9))
+    stored = json.loads((folder / "study.json").read_text())
+    del stored["drop_label_defining_fields"]
+    (folder / "study.json").write_text(json.dumps(stored))
+    assert "cdr_global" in Study.load(folder).examples("train")[0].fields

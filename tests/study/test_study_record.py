@@ -15,6 +15,8 @@ from medblip.study.labels import ANSWERS, DIAGNOSES
 from medblip.study.record import (
     DEFAULT_FIELDS,
     FIELDS,
+    RecordForm,
+    Wording,
     clean_question,
     clean_text,
     parse_fields,
@@ -45,6 +47,57 @@ def test_default_record() -> None:
 def test_scores_that_define_the_label_are_off_unless_asked_for() -> None:
     assert "CDR" not in record_text(FULL)
     assert record_text(FULL, use=("cdr_global", "cdr_sb")) == ("CDR 0.5. CDR sum of boxes 2.5.")
+
+
+FORMS: tuple[tuple[Wording, bool], ...] = (
+    ("short", False),
+    ("short", True),
+    ("long", False),
+    ("long", True),
+)
+
+
+@pytest.mark.parametrize(
+    ("wording", "units", "said"),
+    [
+        ("short", False, "Age 74. Sex female. Education 16 years. MMSE 27. CDR 0.5."),
+        (
+            "short",
+            True,
+            "Age 74 years. Sex female. Education 16 years. MMSE 27 of 30. CDR 0.5 of 3.",
+        ),
+        (
+            "long",
+            False,
+            "The subject's age is 74. The subject's sex is female. The subject was educated for 16 "
+            "years. The score of the Mini-Mental State Examination is 27. The global CDR is 0.5.",
+        ),
+        (
+            "long",
+            True,
+            "The subject's age is 74 years. The subject's sex is female. The subject was educated "
+            "for 16 years. The score of the Mini-Mental State Examination is 27 of 30. The global "
+            "CDR is 0.5 of 3.",
+        ),
+    ],
+)
+def test_wordings(wording: Wording, units: bool, said: str) -> None:
+    fields = ("age", "sex", "education_years", "mmse", "cdr_global")
+    assert RecordForm(fields, wording, units).text(FULL) == said
+
+
+def test_default_form_is_the_default_record() -> None:
+    assert RecordForm().text(FULL) == record_text(FULL)
+
+
+@pytest.mark.parametrize(("wording", "units"), FORMS)
+def test_every_field_says_its_value_once_in_every_form(wording: Wording, units: bool) -> None:
+    for name in FIELDS:
+        text = record_text(FULL, (name,), wording=wording, units=units)
+        value = {"age": "74", "sex": "female"}.get(name, FULL[name])
+        assert len(re.findall(rf"(?<![0-9.]){re.escape(value)}(?![0-9])", text)) == 1
+        assert text.endswith(".")
+        assert "years years" not in text
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -14,7 +14,15 @@ from study_maker import make_sessions
 
 from medblip.errors import InputError, UsageError
 from medblip.study.order import first_labelled, in_order
-from medblip.study.splits import FRACTIONS, SPLITS, Splits, check_splits, make_splits
+from medblip.study.people import read_people
+from medblip.study.splits import (
+    FRACTIONS,
+    SPLITS,
+    Splits,
+    check_splits,
+    make_splits,
+    zero_shot_by_default,
+)
 
 
 def two_cohorts(subjects: int = 90, visits: int = 2) -> pd.DataFrame:
@@ -152,3 +160,117 @@ def test_sessions_are_ordered_by_time_then_by_number() -> None:
     assert in_order(sessions)["session_id"].tolist() == ["ses-1", "ses-2", "ses-10"]
     sessions["diagnosis"] = ["NC", "MCI", ""]
     assert first_labelled(sessions)["session_id"].tolist() == ["ses-2"]
+
+
+# ---------------------------------------------------------------- one person, several identifiers
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 3),
+    groups=st.lists(
+        st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=12, unique_by=(lambda p: p[0],)
+    ),
+)
+def test_the_same_person_is_never_torn_apart(seed: int, groups: list[tuple[int, int]]) -> None:
+    sessions = two_cohorts(40, visits=1)
+    once = {b: a for a, b in groups}  # no subject in two groups
+    people = [(f"SIM-A-{a:04d}", f"SIM-B-{b:04d}") for b, a in once.items()]
+    splits = make_splits(sessions, seed=seed, same_person=people)
+    check_splits(splits, sessions)
+    side = splits.split_of()
+    assert all(side[one] == side[two] for one, two in people)
+    for split, fraction in zip(SPLITS, FRACTIONS, strict=False):
+        assert abs(len(splits.subjects[split]) - fraction * 80) <= 1 + len(people)
+
+
+def test_equal_identifiers_in_two_cohorts_are_two_people_without_a_table() -> None:
+    sessions = two_cohorts(90, visits=1)
+    side = make_splits(sessions).split_of()
+    assert any(side[f"SIM-A-{n:04d}"] != side[f"SIM-B-{n:04d}"] for n in range(90))
+    assert make_splits(sessions, same_person=[]) == make_splits(sessions)
+
+
+def test_a_person_of_a_zero_shot_cohort_is_never_trained_on() -> None:
+    sessions = two_cohorts(90, visits=1)
+    people = [(f"SIM-A-{n:04d}", f"SIM-B-{n:04d}") for n in range(20)]
+    splits = make_splits(sessions, zero_shot=["SIM-B"], same_person=people)
+    check_splits(splits, sessions)
+    assert {f"SIM-A-{n:04d}" for n in range(20)} <= set(splits.subjects["test"])
+
+
+def test_a_person_on_two_sides_stops(tmp_path: Path) -> None:
+    sessions = two_cohorts(30, visits=1)
+    splits = make_splits(sessions, same_person=[("SIM-A-0003", "SIM-B-0007")])
+    splits.write(tmp_path / "splits.json")
+    assert Splits.read(tmp_path / "splits.json") == splits
+    side = splits.split_of()["SIM-A-0003"]
+    other = "train" if side != "train" else "test"
+    moved = {
+        side: tuple(name for name in splits.subjects[side] if name != "SIM-A-0003"),
+        other: (*splits.subjects[other], "SIM-A-0003"),  # type: ignore[index]
+    }
+    with pytest.raises(InputError) as caught:
+        check_splits(edited(splits, **moved), sessions)
+    assert caught.value.code == "person-on-two-sides"
+    assert "SIM-A" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "groups"),
+    [
+        ("A-1\tp\nB-9\tp\nA-2\tq\n", (("A-1", "B-9"),)),
+        ("A-1\tp\nB-9\tp\nA-2\tn/a\nA-3\tn/a\nA-4\t\nA-5\t\n", (("A-1", "B-9"),)),
+    ],
+)
+def test_a_table_of_people_is_read(
+    tmp_path: Path, rows: str, groups: tuple[tuple[str, ...], ...]
+) -> None:
+    (tmp_path / "people.tsv").write_text("participant_id\tperson_id\n" + rows)
+    assert read_people(tmp_path / "people.tsv") == groups
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("participant_id\tperson_id\nA-1\tp\nA-2\tq\n", "nobody-twice"),
+        ("participant_id\tperson_id\nA-1\tp\nA-1\tq\n", "duplicate-row"),
+        ("participant_id\tperson\nA-1\tp\n", "missing-column"),
+    ],
+)
+def test_a_table_that_says_nothing_or_too_much_is_refused(
+    tmp_path: Path, text: str, code: str
+) -> None:
+    (tmp_path / "people.tsv").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_people(tmp_path / "people.tsv")
+    assert caught.value.code == code
+
+
+# ---------------------------------------------------------------- zero-shot by default
+
+
+@pytest.mark.parametrize(
+    ("cohorts", "held_out"),
+    [
+        ({"ADNI", "NACC", "OASIS1", "OASIS2", "AIBL", "MIRIAD"}, ("AIBL", "MIRIAD")),
+        ({"SIM-ADNI", "SIM-AIBL"}, ("SIM-AIBL",)),
+        ({"ADNI", "NACC"}, ()),
+        ({"AIBL"}, ()),
+        ({"AIBL", "MIRIAD"}, ()),
+    ],
+)
+def test_aibl_and_miriad_are_zero_shot_beside_others(
+    cohorts: set[str], held_out: tuple[str, ...]
+) -> None:
+    assert zero_shot_by_default(cohorts) == held_out
+
+
+def test_the_five_cohorts_train_on_three() -> None:
+    names = ("ADNI", "NACC", "OASIS1", "OASIS2", "AIBL", "MIRIAD")
+    sessions = pd.concat([make_sessions(30, name) for name in names])
+    splits = make_splits(sessions, zero_shot=zero_shot_by_default(names))
+    check_splits(splits, sessions)
+    trained = {name.split("-")[0] for s in SPLITS[:3] for name in splits.subjects[s]}
+    assert trained == {"ADNI", "NACC", "OASIS1", "OASIS2"}
+    assert {n.split("-")[0] for n in splits.subjects["zero_shot"]} == {"AIBL", "MIRIAD"}

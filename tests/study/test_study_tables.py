@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medblip.errors import InputError, UsageError
+from medblip.study import table_text
 from medblip.study.dates import check_one_order, parse_date
 from medblip.study.tables import nearest, read_table, unknown_columns, write_table
 
@@ -24,6 +25,32 @@ def test_fault_is_refused_with_its_code_place_and_fix(fault: FaultTable, tmp_pat
     assert caught.value.code == fault.code
     for piece in fault.says:
         assert piece in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", FAULT_TABLES.values(), ids=FAULT_TABLES)
+def test_a_fault_is_placed_alike_however_the_file_is_cut(
+    fault: FaultTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_text, "CHUNK_BYTES", 17)
+    with pytest.raises(InputError) as caught:
+        read_table(fault.write(tmp_path), key=KEY)
+    assert caught.value.code == fault.code
+    for piece in fault.says:
+        assert piece in str(caught.value)
+
+
+def test_a_letter_may_lie_across_two_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in range(1, 12):
+        monkeypatch.setattr(table_text, "CHUNK_BYTES", size)
+        assert read_table(write(tmp_path, "id,name\n1,Zoë\n2,東京\n"))["name"].tolist()[1] == "東京"
+        bad = tmp_path / "bad.csv"
+        bad.write_bytes("id,name\n1,Zoë\n2,".encode() + b"\xe6\x9d,x\n")
+        with pytest.raises(InputError) as caught:
+            read_table(bad)
+        assert caught.value.where == "bad.csv line 3"
+        assert "byte 17 is 0xE6" in caught.value.problem
 
 
 def write(tmp_path: Path, text: str, encoding: str = "utf-8", name: str = "t.csv") -> Path:

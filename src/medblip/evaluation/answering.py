@@ -15,10 +15,9 @@ from medblip.findings import Finding
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.model.likelihood import score_answers
 from medblip.notice import RESEARCH_USE
-from medblip.storage import sha256_of_file
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.record import clean_question, clean_text
-from medblip.volumes import Volume, read_volume, to_ras
+from medblip.volumes import Volume, read_volume, scan_sha256, to_ras
 from medblip.volumes.gate import Reference, check_plausibility
 
 SCHEMA = "medblip-answer/1"
@@ -39,7 +38,7 @@ class Answer(BaseModel):
         findings: what was noticed about scan, record and question.
         picture: path of the scan in three planes, where one was drawn.
         evidence_map: path of an evidence map, once there is one.
-        model_sha256, input_sha256: of the learned weights and of the scan's file.
+        model_sha256, input_sha256: of the learned weights and of the scan's file or files.
         notice: the research-use sentence.
     """
 
@@ -77,6 +76,7 @@ def ask(
     reference: Reference | None = None,
     volume_index: int | None = None,
     assume_orientation: str | None = None,
+    series: str = "",
 ) -> Answer:
     """Answer a question about one scan and its record.
 
@@ -85,11 +85,11 @@ def ask(
     generated text.
 
     Args:
-        scan: path, or a volume already read.
+        scan: path (see :func:`medblip.volumes.read_volume`), or a volume already read.
         record: free text; cleaned and capped, and never read as an instruction.
         temperature: calibration fitted on validation subjects; none means uncalibrated.
         reference: template for the gate's anatomy check.
-        volume_index, assume_orientation: see :func:`medblip.volumes.read_volume`.
+        volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
 
     Raises:
         InputError: the scan cannot be read, or the question is empty.
@@ -98,18 +98,18 @@ def ask(
     question, notes = clean_question(question)
     record, more = _clean_record(record)
     if isinstance(scan, Volume):
-        volume, scan_sha256 = scan, hashlib.sha256(scan.array.tobytes()).hexdigest()
+        volume, digest = scan, hashlib.sha256(scan.array.tobytes()).hexdigest()
     else:
         volume = read_volume(
-            Path(scan), volume_index=volume_index, assume_orientation=assume_orientation
+            scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
         )
-        scan_sha256 = sha256_of_file(Path(scan))
+        digest = scan_sha256(scan, series=series)
     volume = to_ras(volume)
     findings = [*volume.findings, *check_plausibility(volume, reference), *notes, *more]
     facts: dict[str, Any] = {
         "question": question,
         "model_sha256": model_sha256(model),
-        "input_sha256": scan_sha256,
+        "input_sha256": digest,
     }
     refusals = [f for f in findings if f.level == "error"]
     if refusals:

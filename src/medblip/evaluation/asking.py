@@ -11,7 +11,8 @@ from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.model.pretrained import embedded_files
 from medblip.storage import replacing
 from medblip.study.labels import QUESTION
-from medblip.study.record import parse_fields, record_text
+from medblip.study.record import RecordForm, parse_fields
+from medblip.training.card_facts import CARD_FACTS_FILE, CardFacts
 from medblip.volumes import Preprocessing, Volume, preprocess, read_volume
 from medblip.volumes.gate import Reference
 from medblip.volumes.slices import three_planes_png
@@ -27,18 +28,22 @@ def ask_files(
     picture: Path | None = None,
     volume_index: int | None = None,
     assume_orientation: str | None = None,
+    series: str = "",
 ) -> Answer:
-    """Answer about a scan file with the checkpoint in ``model``, and draw the scan.
+    """Answer about a scan with the checkpoint in ``model``, and draw the scan.
 
     Args:
-        fields: ``age=74,sex=F,...`` said as the record; ``record`` is free text.
+        scan, volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
+        fields: ``age=74,sex=F,...``, said as in training; ``record`` is free text.
         picture: where the PNG goes; by default beside the caller, named after the scan.
 
     Raises:
         InputError: the scan, the record or the checkpoint cannot be used.
     """
-    text = record_text(parse_fields(fields, "--fields")) if fields else record
-    volume = read_volume(scan, volume_index=volume_index, assume_orientation=assume_orientation)
+    text = _form(model).text(parse_fields(fields, "--fields")) if fields else record
+    volume = read_volume(
+        scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
+    )
     loaded = MedBlipForConditionalGeneration.from_pretrained(_checkpoint(model))
     answer = ask(
         loaded,
@@ -50,9 +55,19 @@ def ask_files(
         reference=_reference(),
         volume_index=volume_index,
         assume_orientation=assume_orientation,
+        series=series,
     )
-    drawn = picture or Path(f"{scan.name.split('.')[0]}_medblip.png")
+    name = scan.name.split(".")[0].strip("*?_") or "scan"  # it may be a pattern of slices
+    drawn = picture or Path(f"{name}_medblip.png")
     return answer.model_copy(update={"picture": _draw(volume, drawn)})
+
+
+def _form(model: Path) -> RecordForm:
+    """How the records were said that the model was trained on, where its folder tells."""
+    if not (model / CARD_FACTS_FILE).is_file():
+        return RecordForm()
+    training = CardFacts.of_checkpoint(model).training
+    return RecordForm() if training is None else training.record_form
 
 
 def _checkpoint(model: Path) -> Path:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.study.labels import LABELS
-from medblip.study.record import record_text
+from medblip.study.record import RecordForm
 from medblip.study.study import Example
 from medblip.training.precision import autocast
 from medblip.training.scoring import score_labels
@@ -53,7 +53,7 @@ class Scorer:
     model: MedBlipForConditionalGeneration
     processor: MedBlipProcessor
     cache: TokenCache
-    fields: Sequence[str]
+    form: RecordForm
 
     def score(
         self, examples: Sequence[Example], condition: Condition, *, seed: int = 0, progress: bool
@@ -73,9 +73,7 @@ class Scorer:
     def _score_batch(
         self, examples: Sequence[Example], shown: Sequence[Example], condition: Condition
     ) -> NDArray[np.float32]:
-        records = [
-            "" if condition == "image" else record_text(e.fields, self.fields) for e in examples
-        ]
+        records = ["" if condition == "image" else self.form.text(e.fields) for e in examples]
         with autocast(self.model.query_tokens.device, self.cache.precision):
             scores = score_labels(
                 self.model, self.processor.prompts, records, self._tokens(shown, condition)

@@ -136,6 +136,7 @@ def evaluate(
             code="run-not-finished",
         )
     recipe = load_recipe(run / RECIPE_FILE)
+    study = study.dropping_label_defining_fields(recipe.record.drop_label_defining_fields)
     scorer = _scorer(run, recipe, cubes, tokens)
     splits = {n: study.examples(n, "first") for n in EVALUATED}
     scorer.cache.fill([e.cube for es in splits.values() for e in es], progress=progress)
@@ -177,7 +178,7 @@ def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
     model.to(device).eval()  # type: ignore[arg-type]
     processor = MedBlipProcessor.from_pretrained(run / MODEL_FOLDER)
     cache = TokenCache(model, cubes, tokens, precision)
-    return Scorer(model, processor, cache, recipe.record.fields)
+    return Scorer(model, processor, cache, recipe.record.form)
 
 
 @dataclass(frozen=True)

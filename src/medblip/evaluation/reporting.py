@@ -25,7 +25,6 @@ from medblip.evaluation.evaluate import Evaluation, Measured, Scored, label_arra
 from medblip.evaluation.metrics import classification_metrics, reliability
 from medblip.evaluation.report import write_report
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
-from medblip.study.record import record_text
 from medblip.study.study import Example, Study
 from medblip.training.card_facts import split_facts
 from medblip.training.run import ENVIRONMENT_FILE, METRICS_FILE
@@ -185,7 +184,7 @@ def _case(
 ) -> Case:
     label = LABELS[int(probabilities.argmax())]
     cube = read_cube(cubes / example.cube)
-    record = record_text(example.fields, evaluation.recipe.record.fields)
+    record = evaluation.recipe.record.form.text(example.fields)
     return Case(
         participant_id=example.participant_id,
         session_id=example.session_id,

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import pandas as pd
 
 from medblip.errors import InputError
 from medblip.findings import Finding
-from medblip.notice import RESEARCH_USE, SIMULATED_DATA
-from medblip.storage import write_text
-from medblip.study.balance import (
-    check_balance,
-    check_missing,
-    label_table,
-    missing_table,
-    split_table,
-)
-from medblip.study.duplicates import Thumbnail, check_equal_files, check_near_duplicates
+from medblip.notice import RESEARCH_USE
+from medblip.storage import write_json
+from medblip.study.balance import check_balance, compare, label_table, missing_table, split_table
+from medblip.study.comparisons import Comparison
+from medblip.study.duplicates import check_near_duplicates, near_pairs
 from medblip.study.leakage import (
     Predictability,
     check_predictability,
     check_record_fields,
     predictability,
 )
-from medblip.study.splits import check_splits
+from medblip.study.outliers import Outlier, check_outliers, outliers
+from medblip.study.paper_counts import PaperCount, paper_counts
+from medblip.study.soundness import hard_findings, table_hashes
 from medblip.study.study import Study
+from medblip.study.subsets import SUBSETS_FILE, Subsets, check_subsets, small_subsets
+from medblip.study.thumbnails import Thumbnail
+from medblip.study.visits import (
+    check_courses,
+    check_later_visits,
+    check_shared_ids,
+    check_unlabelled,
+    check_visits_as_subjects,
+)
+
+AUDIT_SCHEMA = "medblip-audit/1"
 
 Thumbnails = Mapping[str, Thumbnail]
 _LEVELS = ("error", "warning", "note")
@@ -39,16 +47,22 @@ class Audit:
     """What was found, and the numbers behind it.
 
     Attributes:
-        findings: errors first; messages give counts, never identifiers.
-        predictability: the label from the record, the site and the voxel size alone.
+        findings: errors first; messages give counts and lines of tables, never identifiers.
+        predictability: the label from the record, the site, the file name... alone.
+        comparisons: ages, sexes, labels and missing values between labels and splits.
         splits, labels, missing: tables for the report.
+        outliers: odd scans.
+        paper: counts beside the paper's Table 1.
     """
 
     findings: list[Finding]
     predictability: list[Predictability]
+    comparisons: list[Comparison]
     splits: pd.DataFrame
     labels: pd.DataFrame
     missing: pd.DataFrame
+    outliers: list[Outlier] = field(default_factory=list)
+    paper: list[PaperCount] = field(default_factory=list)
 
 
 def audit(study: Study, thumbnails: Thumbnails | None = None) -> Audit:
@@ -56,25 +70,42 @@ def audit(study: Study, thumbnails: Thumbnails | None = None) -> Audit:
 
     Args:
         study: a loaded study.
-        thumbnails: of the cubes by their names (`medblip.study.duplicates.thumbnail`), to look for
-            scans that were saved twice with other bytes; left out, this is not looked for.
+        thumbnails: of the cubes by their names (`medblip.study.thumbnails.thumbnail`), to look for
+            scans that were saved twice with other bytes and for odd ones; images without one are
+            counted in a note.
     """
+    thumbnails = thumbnails or {}
     rows = study.labelled_images()
     first = rows.drop_duplicates("participant_id")
-    measured = predictability(first)
+    measured, compared = predictability(first), compare(first, study.splits)
     splits, labels = split_table(first, study.splits), label_table(first)
-    missing = missing_table(rows)
+    odd = outliers(_with_cohort(study), thumbnails)
     findings = [
-        *_check_sides(study),
-        *check_equal_files(study.images, study.splits),
-        *check_near_duplicates(study.images, study.splits, thumbnails or {}),
+        *hard_findings(study),
+        *check_near_duplicates(near_pairs(study.images, study.splits, thumbnails)),
+        *_check_compared(study, thumbnails),
+        *check_visits_as_subjects(study.sessions, study.splits),
+        *check_shared_ids(study.sessions, study.splits),
+        *check_courses(study.sessions),
+        *check_later_visits(study.sessions),
         *check_predictability(measured),
         *check_record_fields(rows),
-        *check_missing(missing),
-        *check_balance(splits, labels),
+        *check_balance(splits, compared),
+        *check_outliers(odd),
+        *check_unlabelled(study.sessions),
+        *_check_subsets(study),
     ]
     findings.sort(key=lambda finding: _LEVELS.index(finding.level))
-    return Audit(findings, measured, splits, labels, missing)
+    return Audit(
+        findings,
+        measured,
+        compared,
+        splits,
+        labels,
+        missing_table(rows),
+        odd,
+        paper_counts(study.sessions, study.images),
+    )
 
 
 def audit_study(study: Study, thumbnails: Thumbnails | None = None) -> list[Finding]:
@@ -82,30 +113,58 @@ def audit_study(study: Study, thumbnails: Thumbnails | None = None) -> list[Find
     return audit(study, thumbnails).findings
 
 
-def write_audit(study: Study, result: Audit, path: Path) -> None:
-    """Write ``audit.html``: one file that needs nothing else and holds no identifier."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("medblip.study"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("audit.html.jinja").render(
-        info=study.info,
-        splits_rule=study.splits,
-        audit=result,
-        research_use=RESEARCH_USE,
-        simulated=SIMULATED_DATA if study.info.simulated else "",
-    )
-    write_text(path, page)
+def as_dict(study: Study, result: Audit) -> dict[str, Any]:
+    """The audit as JSON values; ``tables`` says by hash which files it is about."""
+    return {
+        "schema": AUDIT_SCHEMA,
+        "research_use": RESEARCH_USE,
+        "simulated": study.info.simulated,
+        "study": study.info.fingerprint,
+        "tables": table_hashes(study.folder),
+        "findings": [finding.as_dict() for finding in result.findings],
+        "predictability": [asdict(entry) for entry in result.predictability],
+        "comparisons": [asdict(entry) for entry in result.comparisons],
+        "splits": _records(result.splits),
+        "labels": _records(result.labels),
+        "missing": _records(result.missing),
+        "outliers": [
+            {"code": o.code, "line": o.line, "measure": o.measure} for o in result.outliers
+        ],
+        "paper": [asdict(entry) for entry in result.paper],
+    }
 
 
-def _check_sides(study: Study) -> list[Finding]:
-    # Loading checks it too; an audit says so, and holds for a study made in memory.
+def write_audit_json(study: Study, result: Audit, path: Path) -> None:
+    """Write ``audit.json``, which holds no identifier; training reads its errors."""
+    write_json(path, as_dict(study, result))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    plain = table.astype(object).where(table.notna(), None)
+    return [{str(name): value for name, value in row.items()} for row in plain.to_dict("records")]
+
+
+def _with_cohort(study: Study) -> pd.DataFrame:
+    cohort_of = dict(zip(study.sessions["participant_id"], study.sessions["cohort"], strict=True))
+    return study.images.assign(cohort=study.images["participant_id"].map(cohort_of))
+
+
+def _check_subsets(study: Study) -> list[Finding]:
+    path = study.folder / SUBSETS_FILE
+    if not path.is_file():
+        return []
     try:
-        check_splits(study.splits, study.sessions)
+        subsets = Subsets.read(path)
+        check_subsets(subsets, study.splits)
     except InputError as error:
         return [Finding.from_error(error)]
-    problem = "each subject is on exactly one side of the split"
-    return [Finding("sides", "note", "splits.json", problem)]
+    return small_subsets(subsets)
+
+
+def _check_compared(study: Study, thumbnails: Thumbnails) -> list[Finding]:
+    without = int((~study.images["cube"].isin(list(thumbnails))).sum())
+    if not without:
+        return []
+    problem = f"{without} image(s) were not looked at for near-duplicates and outliers"
+    fix = "run medblip audit where the cubes of medblip prepare are"
+    return [Finding("images-not-compared", "note", "images.tsv", problem, fix)]

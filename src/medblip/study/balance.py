@@ -7,13 +7,22 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medblip.findings import Finding
+from medblip.study.comparisons import (
+    Comparison,
+    Grouping,
+    adjusted,
+    compare_kinds,
+    compare_numbers,
+    compare_shares,
+)
 from medblip.study.labels import LABELS
 from medblip.study.record import FIELDS
 from medblip.study.splits import SPLITS, Splits
 
-AGE_GAP_YEARS = 5.0
+AGE_GAP = 0.5  # standard deviations: a medium effect
 SHARE_GAP = 0.2
-MIN_SUBJECTS = 10  # smaller groups differ by luck
+LABEL_GAP = 0.1  # Cramer's V
+DRAWN = SPLITS[:3]  # zero-shot cohorts were not drawn, and may differ
 
 
 def split_table(first: pd.DataFrame, splits: Splits) -> pd.DataFrame:
@@ -44,30 +53,67 @@ def missing_table(labelled_sessions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table).rename_axis("field").reset_index()
 
 
-def check_balance(splits: pd.DataFrame, labels: pd.DataFrame) -> list[Finding]:
-    """Splits and labels whose ages or sexes differ, and splits without subjects."""
+def compare(first: pd.DataFrame, splits: Splits) -> list[Comparison]:
+    """Age, sex and missing fields by label; age, sex and label by split.
+
+    Args:
+        first: one labelled session per subject, so that each counts once; no index repeats.
+        splits: sides of the subjects.
+    """
+    side = first["participant_id"].map(splits.split_of()).astype(str)
+    by_label = Grouping("label", first["diagnosis"], LABELS)
+    by_split = Grouping("split", side[side.isin(DRAWN)], DRAWN)
+    age = pd.to_numeric(first["age"], errors="coerce")
+    women = first.loc[first["sex"] != "", "sex"] == "F"
+    found = [
+        compare_numbers("mean age", age, by_label),
+        compare_shares("women", women, by_label),
+        compare_numbers("mean age", age, by_split),
+        compare_shares("women", women, by_split),
+        compare_kinds("diagnosis", first["diagnosis"], by_split),
+        *(compare_shares(f"{field} missing", first[field] == "", by_label) for field in FIELDS),
+    ]
+    return adjusted([comparison for comparison in found if comparison is not None])
+
+
+def check_balance(splits: pd.DataFrame, compared: Sequence[Comparison]) -> list[Finding]:
+    """Splits without subjects, and what differs between labels or splits by more than luck."""
     findings = []
     for split, subjects in zip(splits["split"], splits["subjects"], strict=True):
         if subjects == 0 and split in ("train", "test"):
             problem = f"{split} has no labelled subject"
             findings.append(Finding("empty-split", "warning", "splits.json", problem))
-    findings += _gaps(splits, "split", "splits.json", "draw the splits with another seed")
+    return [*findings, *(_judge(c) for c in compared if c.differs(_limit(c)))]
+
+
+def _limit(comparison: Comparison) -> float:
+    return {"gap in SD": AGE_GAP, "gap of shares": SHARE_GAP, "Cramer's V": LABEL_GAP}[
+        comparison.effect
+    ]
+
+
+def _judge(comparison: Comparison) -> Finding:
+    quantity, by = comparison.quantity, comparison.by
+    form = ".1f" if comparison.effect == "gap in SD" else ".0%"
+    told = ", ".join(
+        f"{name} {value:{form}}"
+        for name, value in zip(comparison.groups, comparison.values, strict=False)
+    )
+    p = f"{comparison.adjusted_p:.2g}" if comparison.adjusted_p >= 0.0001 else "< 0.0001"
+    measured = f"{comparison.effect} {comparison.size:.2f}, adjusted p {p}"
+    numbers = f"{told} ({measured})" if told else measured
+    if quantity.endswith(" missing"):
+        field = quantity.removesuffix(" missing")
+        problem = f"{field} is missing more often for one label than another: {numbers}"
+        fix = f"leave {field} out of the record, or report results without it"
+        return Finding("missing-by-label", "warning", "sessions.tsv", problem, fix)
+    code = f"{quantity.replace(' ', '-')}-by-{by}"
+    problem = f"{quantity} differs between {by}s: {numbers}"
+    if by == "split":
+        fix = "draw the splits with another seed"
+        return Finding(code, "warning", "splits.json", problem, fix)
     fix = "compare results within age groups and sexes"
-    findings += _gaps(labels, "label", "sessions.tsv", fix)
-    return findings
-
-
-def check_missing(missing: pd.DataFrame) -> list[Finding]:
-    """Fields whose absence tells the label."""
-    labels = [name for name in missing.columns if name in LABELS]
-    findings = []
-    for field, shares in zip(missing["field"], missing[labels].to_numpy().tolist(), strict=True):
-        if shares and max(shares) - min(shares) > SHARE_GAP:
-            told = _told(labels, shares, ".0%")
-            problem = f"{field} is missing more often for one label than another: {told}"
-            fix = f"leave {field} out of the record, or report results without it"
-            findings.append(Finding("missing-by-label", "warning", "sessions.tsv", problem, fix))
-    return findings
+    return Finding(code, "warning", "sessions.tsv", problem, fix)
 
 
 def _summary(rows: pd.DataFrame) -> dict[str, object]:
@@ -80,21 +126,3 @@ def _summary(rows: pd.DataFrame) -> dict[str, object]:
         "mean_age": float(age.mean()) if len(age) else None,
         "women": float((sex == "F").mean()) if len(sex) else None,
     }
-
-
-def _gaps(table: pd.DataFrame, group: str, where: str, fix: str) -> list[Finding]:
-    large = table[table["subjects"] >= MIN_SUBJECTS]
-    findings = []
-    for column, limit, form in (("mean_age", AGE_GAP_YEARS, ".1f"), ("women", SHARE_GAP, ".0%")):
-        known = large.dropna(subset=[column])
-        names, values = known[group].tolist(), known[column].astype(float).tolist()
-        if len(values) > 1 and max(values) - min(values) > limit:
-            told = _told(names, values, form)
-            problem = f"{column.replace('_', ' ')} differs between {group}s: {told}"
-            code = f"{column.replace('_', '-')}-by-{group}"
-            findings.append(Finding(code, "warning", where, problem, fix))
-    return findings
-
-
-def _told(names: Sequence[str], values: Sequence[float], form: str) -> str:
-    return ", ".join(f"{n} {value:{form}}" for n, value in zip(names, values, strict=True))

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medblip.errors import InputError
+from medblip.notice import SIMULATED_DATA
 from medblip.storage import write_json
 
 SCHEMA_VERSION = 1
@@ -65,6 +66,7 @@ class StudyInfo(_Strict):
         fingerprint: of the sources and arguments; the same one means nothing needs redoing.
         cache: folder the cubes were written to.
         scans_found, scans_used, scans_skipped: ``found == used + skipped``.
+        drop_label_defining_fields: whether records lack the fields that defined the label.
     """
 
     schema_version: int
@@ -78,6 +80,7 @@ class StudyInfo(_Strict):
     scans_used: int
     scans_skipped: int
     counts: tuple[Count, ...]
+    drop_label_defining_fields: bool = False
 
     def write(self, path: Path) -> None:
         write_json(path, self.model_dump(mode="json"))
@@ -110,9 +113,24 @@ class StudyInfo(_Strict):
         return info
 
 
+_README_START = 4096  # characters
+
+
 def is_simulated(cohorts: set[str]) -> bool:
     """Whether any cohort is a simulated one."""
     return any(cohort.startswith(SIMULATED_PREFIX) for cohort in cohorts)
+
+
+def says_simulated(root: Path) -> bool:
+    """Whether a data set's own README says so, as those that `medblip simulate` writes do."""
+    for name in ("README.txt", "README"):
+        try:
+            with (root / name).open(encoding="utf-8", errors="replace") as file:
+                if SIMULATED_DATA in file.read(_README_START):
+                    return True
+        except OSError:
+            continue
+    return False
 
 
 def count(sessions: pd.DataFrame, images: pd.DataFrame) -> tuple[Count, ...]:

@@ -2,33 +2,49 @@
 
 Each check fits a plain classifier on one kind of side information and predicts the label of held-
 out subjects. From the record alone this is the text-only ceiling that an image model has to beat;
-from the site or the voxel size alone it is a shortcut that an image model can take.
+from the site, the grid, the scanner, the file's name or the date alone it is a shortcut that an
+image model can take, or a sign that the groups were scanned differently.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from medblip.findings import Finding
+from medblip.study.held_out import measure, predict_held_out
+from medblip.study.label_defining import without_label_defining
 from medblip.study.record import DEFAULT_FIELDS, FIELDS
-from medblip.study.schema import SESSION_FIELDS
+from medblip.study.side_information import of_date, of_names, of_record, of_words
 
 CEILING = 0.95  # a record that tells this much leaves the scan nothing to add
-MARGIN = 0.10  # above chance, before a shortcut is worth a warning
+MARGIN = 0.05  # above what shuffled labels give, before a shortcut is worth a warning
+LUCK = 1e-4  # one-sided; an audit makes half a dozen of these tests
 MIN_SUBJECTS = 20
 MIN_PER_LABEL = 5
-FOLDS = 5
+MAX_SUBJECTS = 6000  # drawn at random beyond; more change no digit that is shown
+
+RECORD = "record"
+RECORD_REST = "record without label-defining fields"
+RECORD_ALL = "record with every field"
+SITE = "site"
+
+_Features = Callable[[pd.DataFrame, tuple[str, ...]], Any]
+_SOURCES: dict[str, tuple[_Features, tuple[str, ...]]] = {
+    RECORD: (of_record, DEFAULT_FIELDS),
+    RECORD_REST: (of_record, DEFAULT_FIELDS),
+    RECORD_ALL: (of_record, tuple(FIELDS)),
+    SITE: (of_words, ("cohort", "site")),
+    "voxel size": (of_words, ("voxel_mm", "shape", "axcodes")),
+    "scanner": (of_words, ("field_strength_t",)),
+    "file kind": (of_words, ("kind", "format")),
+    "file name": (of_names, ("participant_id", "session_id", "path")),
+    "scan date": (of_date, ("scan_date",)),
+}
 
 
 @dataclass(frozen=True)
@@ -36,45 +52,58 @@ class Predictability:
     """Balanced accuracy of the label from one kind of side information.
 
     Attributes:
-        source: ``record``, ``site`` or ``voxel size``.
+        source: ``record``, ``site``, ``voxel size``...
         inputs: the columns used.
         accuracy: mean of the recalls of the labels, 0 to 1, over held-out subjects.
+        low, high: its 95 % interval.
         chance: what guessing gives.
-        margin: how far above chance counts as more than luck for this many subjects.
+        expected: what shuffled labels give; for all but record and site, shuffled within cohorts.
+        p: chance of at least this accuracy with shuffled labels.
         subjects: how many, one session each.
     """
 
     source: str
     inputs: tuple[str, ...]
     accuracy: float
+    low: float
+    high: float
     chance: float
-    margin: float
+    expected: float
+    p: float
     subjects: int
+
+    @property
+    def beyond_luck(self) -> bool:
+        return self.accuracy > self.expected + MARGIN and self.p < LUCK
 
 
 def predictability(first: pd.DataFrame) -> list[Predictability]:
-    """Measure the record, the site and the voxel size.
+    """Measure each source that varies.
 
     Args:
-        first: one labelled session per subject, columns of ``sessions.tsv`` and ``voxel_mm``.
+        first: one labelled session per subject, columns of ``sessions.tsv`` and ``images.tsv``.
 
     Returns:
-        One entry per source that varies; empty with too few subjects for a cross-validation.
+        Empty with too few subjects for a cross-validation.
     """
     counts = first["diagnosis"].value_counts()
     kept = first[first["diagnosis"].isin(counts.index[counts >= MIN_PER_LABEL])]
     if kept["diagnosis"].nunique() < 2 or len(kept) < MIN_SUBJECTS:
         return []
-    sources = {
-        "record": DEFAULT_FIELDS,
-        "site": ("cohort", "site"),
-        "voxel size": ("voxel_mm",),
-    }
-    return [
-        _measure(source, kept, columns)
-        for source, names in sources.items()
-        if (columns := tuple(name for name in names if kept[name].nunique() > 1))
-    ]
+    if len(kept) > MAX_SUBJECTS:
+        kept = kept.sample(MAX_SUBJECTS, random_state=0)
+    measured = []
+    for source, (features, names) in _SOURCES.items():
+        rows = without_label_defining(kept) if source == RECORD_REST else kept
+        columns = tuple(name for name in names if rows[name].nunique() > 1)
+        if columns:
+            measured.append(_measure(source, rows, columns, features(rows, columns)))
+    return measured
+
+
+def text_only_ceiling(measured: list[Predictability]) -> Predictability | None:
+    """What the record alone tells, if it was measured."""
+    return next((entry for entry in measured if entry.source == RECORD), None)
 
 
 def check_predictability(measured: list[Predictability]) -> list[Finding]:
@@ -82,78 +111,76 @@ def check_predictability(measured: list[Predictability]) -> list[Finding]:
     if not measured:
         problem = f"too few labelled subjects to measure (at least {MIN_SUBJECTS} are needed)"
         return [Finding("leakage-not-measured", "note", "sessions.tsv", problem)]
-    return [_judge(entry) for entry in measured]
+    shortcuts = [m for m in measured if m.source not in (RECORD, RECORD_REST, RECORD_ALL)]
+    return [*_judge_record(measured), *map(_judge, shortcuts)]
 
 
 def check_record_fields(labelled_sessions: pd.DataFrame) -> list[Finding]:
     """Fields of the default record that the label was made from, with their count of sessions."""
-    defined_by = labelled_sessions["label_defined_by"].map(lambda text: set(text.split(",")))
-    findings = []
-    for field in DEFAULT_FIELDS:
-        shared = defined_by.map(lambda names, field=field: field in names)
-        count = int((shared & (labelled_sessions[field] != "")).sum())
-        if count:
-            problem = f"{field} helped to define the label of {count} session(s)"
-            fix = f"report a run without {field} in the record as well"
-            findings.append(Finding("label-defining-field", "warning", "record", problem, fix))
+    fields = list(DEFAULT_FIELDS)
+    kept = without_label_defining(labelled_sessions)
+    dropped = labelled_sessions[fields] != kept[fields]
+    fix = (
+        "report a run without it as well: record.drop_label_defining_fields=true in the recipe, or "
+        "prepare with --drop-label-defining-fields"
+    )
+    return [
+        Finding(
+            "label-defining-field",
+            "warning",
+            "record",
+            f"{field} helped to define the label of {count} session(s)",
+            fix,
+        )
+        for field, count in dropped.sum().items()
+        if count
+    ]
+
+
+def _judge_record(measured: list[Predictability]) -> list[Finding]:
+    by_source = {entry.source: entry for entry in measured}
+    entry = by_source.get(RECORD)
+    if entry is None:
+        problem = "the record says the same of every subject; the text-only ceiling is chance"
+        return [Finding("text-only-ceiling", "note", "record", problem)]
+    rest = by_source.get(RECORD_REST)
+    told = f"text-only ceiling: {_numbers(entry)}"
+    if rest is not None:
+        told += f"; without the fields that define the label: {_numbers(rest)}"
+    findings = [Finding("text-only-ceiling", "note", "record", told)]
+    if entry.accuracy > CEILING:
+        problem = f"the label can be told from the record alone: {_numbers(entry)}"
+        fix = "the scan has nothing to add: leave the fields that define the label out"
+        findings.append(Finding("label-in-record", "warning", "record", problem, fix))
     return findings
 
 
 def _judge(entry: Predictability) -> Finding:
-    numbers = f"balanced accuracy {entry.accuracy:.2f} (chance {entry.chance:.2f})"
-    basis = f"from the {entry.source} alone: {numbers}, {entry.subjects} subjects, held out"
-    if entry.source == "record":
-        if entry.accuracy > CEILING:
-            problem = f"the label can be told {basis}; the scan has nothing to add"
-            fix = "switch off the fields that define the label"
-            return Finding("label-in-record", "warning", "record", problem, fix)
-        return Finding("text-only-ceiling", "note", "record", f"text-only ceiling {basis}")
     code = "label-from-" + entry.source.replace(" ", "-")
-    if entry.accuracy > entry.chance + entry.margin:
+    where = "sessions.tsv" if entry.source in (SITE, "scanner", "scan date") else "images.tsv"
+    told = f"from the {entry.source} alone: {_numbers(entry)}"
+    if entry.beyond_luck:
         fix = "balance the labels over it, or report results within each"
-        return Finding(code, "warning", "sessions.tsv", f"the label can be told {basis}", fix)
-    return Finding(code, "note", "sessions.tsv", f"no more than luck {basis}")
+        return Finding(code, "warning", where, f"the label can be told {told}", fix)
+    return Finding(code, "note", where, f"no more than luck {told}")
 
 
-def _measure(source: str, rows: pd.DataFrame, columns: tuple[str, ...]) -> Predictability:
+def _numbers(entry: Predictability) -> str:
+    # Where the cohort already tells something, luck is more than an even guess.
+    luck = entry.chance if entry.source in (RECORD, RECORD_REST, RECORD_ALL) else entry.expected
+    return (
+        f"balanced accuracy {entry.accuracy:.2f} (95% interval {entry.low:.2f} to "
+        f"{entry.high:.2f}, luck {luck:.2f}), {entry.subjects} subjects, held out"
+    )
+
+
+def _measure(
+    source: str, rows: pd.DataFrame, columns: tuple[str, ...], features: Any
+) -> Predictability:
     labels = rows["diagnosis"].to_numpy(dtype=str)
-    names, counts = np.unique(labels, return_counts=True)
-    folds = StratifiedKFold(min(FOLDS, int(counts.min())), shuffle=True, random_state=0)
-    predicted = cross_val_predict(_classifier(columns), _inputs(rows, columns), labels, cv=folds)
-    chance = 1 / len(names)
-    # Two standard errors of a mean of recalls that are each right by chance.
-    luck = 2 * np.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(names)
-    return Predictability(
-        source=source,
-        inputs=columns,
-        accuracy=float(balanced_accuracy_score(labels, predicted)),
-        chance=chance,
-        margin=max(MARGIN, float(luck)),
-        subjects=len(rows),
-    )
-
-
-def _inputs(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Numbers as floats with NaN for missing; everything else as text."""
-    inputs = rows[list(columns)].copy()
-    for name in columns:
-        if _is_number(name):
-            inputs[name] = pd.to_numeric(inputs[name], errors="coerce")
-    return inputs
-
-
-def _classifier(columns: tuple[str, ...]) -> Any:
-    numbers = [name for name in columns if _is_number(name)]
-    words = [name for name in columns if not _is_number(name)]
-    scaled = make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        StandardScaler(),
-    )
-    inputs = make_column_transformer(
-        (scaled, numbers), (OneHotEncoder(handle_unknown="ignore"), words)
-    )
-    return make_pipeline(inputs, LogisticRegression(class_weight="balanced", max_iter=1000))
-
-
-def _is_number(name: str) -> bool:
-    return name in FIELDS and SESSION_FIELDS[name].kind in ("integer", "number")
+    cohort = rows["cohort"].to_numpy(dtype=str)
+    pooled = source in (RECORD, RECORD_REST, RECORD_ALL, SITE)
+    strata = np.zeros_like(cohort) if pooled else cohort
+    result = measure(labels, predict_held_out(features, labels), strata)
+    chance = 1 / len(np.unique(labels))
+    return Predictability(source, columns, *result[:3], chance, *result[3:], len(rows))

@@ -35,7 +35,40 @@ BIDS: MissingCodes = {
     "diagnosis": _LONI,
 }
 
-MISSING_CODES: dict[str, MissingCodes] = {"bids": BIDS}
+_LONI_SCORES = ("mmse", "cdr_global", "cdr_sb", "lm_immediate", "lm_delayed")
+_LONI_FIELDS = ("sex", "age", "site", "diagnosis", "clinical_date", "field_strength_t")
+
+# -4 is "not collected" in both; ADNI1 also wrote -1.
+ADNI: MissingCodes = {
+    ANY: _WORDS,
+    **dict.fromkeys((*_LONI_SCORES, *_LONI_FIELDS, "education_years"), _LONI),
+}
+AIBL: MissingCodes = {
+    ANY: _WORDS,
+    **dict.fromkeys((*_LONI_SCORES, *_LONI_FIELDS), frozenset({"-4"})),
+}
+
+# 88 not computed, 95 physical, 96 cognitive, 97 other problem, 98 refused, -4 not collected.
+_UDS_SCORE = frozenset({"88", "95", "96", "97", "98", "-4"})
+NACC: MissingCodes = {
+    ANY: _WORDS,
+    "age": frozenset({"888", "-4"}),
+    "education_years": frozenset({"99", "-4"}),
+    **dict.fromkeys(("mmse", "lm_immediate", "lm_delayed"), _UDS_SCORE),
+    **dict.fromkeys(("cdr_global", "cdr_sb", "sex", "diagnosis"), frozenset({"-4"})),
+}
+# No code is known of OASIS and MIRIAD: a cell is empty or N/A.
+OASIS: MissingCodes = {ANY: _WORDS}
+MIRIAD: MissingCodes = {ANY: _WORDS}
+
+MISSING_CODES: dict[str, MissingCodes] = {
+    "bids": BIDS,
+    "adni": ADNI,
+    "aibl": AIBL,
+    "nacc": NACC,
+    "oasis": OASIS,
+    "miriad": MIRIAD,
+}
 
 
 def is_missing(field: str, text: str, codes: MissingCodes) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from medblip.errors import UsageError
 from medblip.study.schema import SESSION_FIELDS
@@ -18,6 +19,8 @@ __all__ = [
     "DEFAULT_FIELDS",
     "FIELDS",
     "FieldText",
+    "RecordForm",
+    "Wording",
     "check_field_names",
     "clean_question",
     "clean_text",
@@ -27,31 +30,61 @@ __all__ = [
 ]
 
 
+Wording = Literal["short", "long"]
+
+
 class FieldText(NamedTuple):
     """How one field is said.
 
     Attributes:
-        template: the sentence, with ``{}`` for the value.
+        template: the short sentence, with ``{}`` for the value.
         unit: what the value counts, for forms and tables.
+        long: the long sentence.
+        scale: what is said after the value where units are asked for; empty where both sentences
+            have the unit already, or where there is none.
     """
 
     template: str
     unit: str
+    long: str
+    scale: str
 
 
 # Short on purpose: each token of the record is paid for in every layer of the language model, and
 # the highest score of a test is the same for everyone. In the order they are said, whatever the
 # order they are asked for in.
+# The long sentences name no disease either: CDR stays an abbreviation.
 FIELDS: dict[str, FieldText] = {
-    "age": FieldText("Age {}.", "years"),
-    "sex": FieldText("Sex {}.", "F or M"),
-    "education_years": FieldText("Education {} years.", "years"),
-    "ses": FieldText("Socioeconomic status {}.", "Hollingshead, 1 is high"),
-    "mmse": FieldText("MMSE {}.", "points of 30"),
-    "cdr_global": FieldText("CDR {}.", "0, 0.5, 1, 2 or 3"),
-    "cdr_sb": FieldText("CDR sum of boxes {}.", "points of 18"),
-    "lm_immediate": FieldText("Logical memory immediate {}.", "story units of 25"),
-    "lm_delayed": FieldText("Logical memory delayed {}.", "story units of 25"),
+    "age": FieldText("Age {}.", "years", "The subject's age is {}.", "years"),
+    "sex": FieldText("Sex {}.", "F or M", "The subject's sex is {}.", ""),
+    "education_years": FieldText(
+        "Education {} years.", "years", "The subject was educated for {} years.", ""
+    ),
+    "ses": FieldText(
+        "Socioeconomic status {}.",
+        "Hollingshead, 1 is high",
+        "The socioeconomic status (Hollingshead, 1 is the highest) is {}.",
+        "of 5",
+    ),
+    "mmse": FieldText(
+        "MMSE {}.", "points of 30", "The score of the Mini-Mental State Examination is {}.", "of 30"
+    ),
+    "cdr_global": FieldText("CDR {}.", "0, 0.5, 1, 2 or 3", "The global CDR is {}.", "of 3"),
+    "cdr_sb": FieldText(
+        "CDR sum of boxes {}.", "points of 18", "The CDR sum of boxes is {}.", "of 18"
+    ),
+    "lm_immediate": FieldText(
+        "Logical memory immediate {}.",
+        "story units of 25",
+        "The immediate recall of the Logical Memory story is {}.",
+        "of 25",
+    ),
+    "lm_delayed": FieldText(
+        "Logical memory delayed {}.",
+        "story units of 25",
+        "The delayed recall of the Logical Memory story is {}.",
+        "of 25",
+    ),
 }
 
 # CDR is left out: in most cohorts it defines the label, so that it would be the answer itself.
@@ -67,13 +100,39 @@ DEFAULT_FIELDS: tuple[str, ...] = (
 _SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
 
 
-def record_text(fields: Mapping[str, str], use: Sequence[str] = DEFAULT_FIELDS) -> str:
+@dataclass(frozen=True)
+class RecordForm:
+    """How records are said: which fields, in which words.
+
+    Attributes:
+        fields: names of `FIELDS`.
+        wording: ``short`` as a clinician notes, ``long`` in whole sentences.
+        units: whether the unit or the highest score follows each value that has one.
+    """
+
+    fields: tuple[str, ...] = DEFAULT_FIELDS
+    wording: Wording = "short"
+    units: bool = False
+
+    def text(self, fields: Mapping[str, str]) -> str:
+        """`record_text` in this form."""
+        return record_text(fields, self.fields, wording=self.wording, units=self.units)
+
+
+def record_text(
+    fields: Mapping[str, str],
+    use: Sequence[str] = DEFAULT_FIELDS,
+    *,
+    wording: Wording = "short",
+    units: bool = False,
+) -> str:
     """The record of one session as text.
 
     Args:
         fields: values as in ``sessions.tsv``; other names than those of `FIELDS` are not read,
             absent and empty ones are left out of the text.
         use: which fields to say; each of `FIELDS` can be switched on and off by name.
+        wording, units: as in `RecordForm`.
 
     Returns:
         e.g. ``"Age 74. Sex female. MMSE 27."``; empty if nothing is known.
@@ -83,11 +142,11 @@ def record_text(fields: Mapping[str, str], use: Sequence[str] = DEFAULT_FIELDS) 
         InputError: a value is not within its range.
     """
     wanted = check_field_names(use)
-    sentences = [
-        text.template.format(_spoken(name, value))
-        for name, text in FIELDS.items()
-        if name in wanted and (value := parse_field(name, fields.get(name, "")))
-    ]
+    sentences = []
+    for name, text in FIELDS.items():
+        if name in wanted and (value := parse_field(name, fields.get(name, ""))):
+            spoken = _spoken(name, value) + (f" {text.scale}" if units and text.scale else "")
+            sentences.append((text.template if wording == "short" else text.long).format(spoken))
     return " ".join(sentences)
 
 

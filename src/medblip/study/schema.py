@@ -131,7 +131,7 @@ SESSION_COLUMNS: tuple[Column, ...] = (
     Column("scan_date", "date"),
     Column("days_from_baseline", "integer", 0, 40000, meaning="days since the first session"),
     Column("clinical_date", "date"),
-    Column("match_days", "integer", -180, 180, meaning="days, scan minus clinical visit"),
+    Column("match_days", "integer", -182, 182, meaning="days, scan minus clinical visit"),
     Column("age", "number", 18, 120, meaning="years at the scan"),
     Column("sex", "choice", choices=("F", "M")),
     Column("education_years", "number", 0, 36, meaning="years"),

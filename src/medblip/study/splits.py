@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,6 +13,7 @@ import pandas as pd
 
 from medblip.errors import InputError, UsageError
 from medblip.storage import write_json
+from medblip.study.info import SIMULATED_PREFIX
 from medblip.study.order import first_labelled
 from medblip.study.tables import nearest
 
@@ -26,19 +27,27 @@ RULE = (
     "Subjects of the zero-shot cohorts go to zero_shot. All others are sorted by cohort, diagnosis "
     "of their first labelled session, and SHA-256 of '<seed>:<participant_id>'; going down that "
     "list, each subject goes to the part of train, validation and test that is furthest below its "
-    "fraction of the subjects seen so far."
+    "fraction of the subjects seen so far. Subjects of same_person stay together, where the first "
+    "of them falls; with one in a zero-shot cohort, the others go to test."
 )
+DEFAULT_ZERO_SHOT = ("AIBL", "MIRIAD")  # the paper never trains on them
+NEVER_TRAINED: tuple[SplitName, ...] = ("test", "zero_shot")
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Lists of ``participant_id`` and the rule that made them; `splits.json` in memory."""
+    """Lists of ``participant_id`` and the rule that made them; `splits.json` in memory.
+
+    Attributes:
+        same_person: groups of subjects that a table names as one person, as in two cohorts.
+    """
 
     seed: int
     fractions: tuple[float, float, float]
     zero_shot_cohorts: tuple[str, ...]
     subjects: dict[SplitName, tuple[str, ...]]
     rule: str = RULE
+    same_person: tuple[tuple[str, ...], ...] = ()
 
     def split_of(self) -> dict[str, SplitName]:
         """Subject -> split."""
@@ -52,6 +61,7 @@ class Splits:
             "seed": self.seed,
             "fractions": dict(zip(SPLITS[:3], self.fractions, strict=True)),
             "zero_shot_cohorts": list(self.zero_shot_cohorts),
+            "same_person": [list(group) for group in self.same_person],
             **{split: list(self.subjects[split]) for split in SPLITS},
         }
         write_json(path, value)
@@ -70,6 +80,7 @@ class Splits:
                 zero_shot_cohorts=tuple(_names(value["zero_shot_cohorts"])),
                 subjects={split: tuple(_names(value[split])) for split in SPLITS},
                 rule=str(value["rule"]),
+                same_person=tuple(tuple(_names(group)) for group in value.get("same_person", [])),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             problem = f"not a list of splits: {type(error).__name__} {error}"
@@ -83,6 +94,7 @@ def make_splits(
     zero_shot: Sequence[str] = (),
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
+    same_person: Sequence[Sequence[str]] = (),
 ) -> Splits:
     """Part the subjects of ``sessions``; the result does not depend on the order of its rows.
 
@@ -92,6 +104,8 @@ def make_splits(
         zero_shot: cohorts never trained on.
         fractions: shares of train, validation and test; they add up to 1.
         seed: another seed draws another partition of the same sizes.
+        same_person: groups of subjects that are one person; no subject is in two groups. Equal
+            identifiers in two cohorts are two people unless they are listed here.
 
     Raises:
         UsageError: a fraction or a cohort's name is wrong.
@@ -104,19 +118,33 @@ def make_splits(
 
     subjects: dict[SplitName, list[str]] = {split: [] for split in SPLITS}
     drawn = []
+    groups = _groups(same_person, set(cohort_of))
+    group_of = {subject: group for group in groups for subject in group}
+    held_out = {subject for subject, cohort in cohort_of.items() if cohort in zero_shot}
     for subject, cohort in cohort_of.items():
-        if cohort in zero_shot:
+        if subject in held_out:
             subjects["zero_shot"].append(subject)
+        elif held_out.intersection(group_of.get(subject, ())):
+            subjects["test"].append(subject)
         else:
             drawn.append((cohort, diagnosis_of.get(subject, ""), _draw(seed, subject), subject))
-    for subject, split in _deal([subject for *_, subject in sorted(drawn)], parts):
+    in_line = [subject for *_, subject in sorted(drawn)]
+    for subject, split in _deal(in_line, parts, group_of):
         subjects[split].append(subject)
     return Splits(
         seed=seed,
         fractions=parts,
         zero_shot_cohorts=tuple(zero_shot),
         subjects={split: tuple(sorted(names)) for split, names in subjects.items()},
+        same_person=groups,
     )
+
+
+def zero_shot_by_default(cohorts: Iterable[str]) -> tuple[str, ...]:
+    """Those of AIBL and MIRIAD that are there, simulated or not, beside a cohort to train on."""
+    present = sorted(set(cohorts))
+    held_out = [c for c in present if c.removeprefix(SIMULATED_PREFIX) in DEFAULT_ZERO_SHOT]
+    return tuple(held_out) if len(held_out) < len(present) else ()
 
 
 def check_splits(splits: Splits, sessions: pd.DataFrame, where: str = "splits.json") -> None:
@@ -149,16 +177,39 @@ def check_splits(splits: Splits, sessions: pd.DataFrame, where: str = "splits.js
             problem = f"{wrong} subject(s) of {kind} cohort {side}"
             fix = "correct the list or zero_shot_cohorts"
             raise InputError(where, problem, fix, code="zero-shot-in-training")
+    _check_people(splits, where)
+
+
+def _check_people(splits: Splits, where: str) -> None:
+    """One person under several identifiers is on one side, or on two that are never trained on."""
+    side = splits.split_of()
+    sides = [{side[name] for name in group if name in side} for group in splits.same_person]
+    torn = sum(len(parts) > 1 and not parts <= set(NEVER_TRAINED) for parts in sides)
+    if torn:
+        problem = f"{torn} person(s) with several identifiers are on two sides"
+        fix = "move all identifiers of a person to one list"
+        raise InputError(where, problem, fix, code="person-on-two-sides")
+
+
+def _groups(same_person: Sequence[Sequence[str]], known: set[str]) -> tuple[tuple[str, ...], ...]:
+    """Groups of at least two subjects of this study, in one order."""
+    kept = (tuple(sorted(known.intersection(group))) for group in same_person)
+    return tuple(sorted(group for group in kept if len(group) > 1))
 
 
 def _deal(
-    subjects: Iterable[str], fractions: tuple[float, float, float]
+    subjects: Iterable[str],
+    fractions: tuple[float, float, float],
+    group_of: Mapping[str, tuple[str, ...]],
 ) -> Iterable[tuple[str, SplitName]]:
     """Deal subjects out one by one, so that every stretch of the list has about the fractions."""
     dealt = [0, 0, 0]
+    taken: dict[tuple[str, ...], int] = {}  # where the first of a group fell
     for count, subject in enumerate(subjects, start=1):
         deficits = [f * count - n for f, n in zip(fractions, dealt, strict=True)]
         index = max(range(3), key=deficits.__getitem__)
+        if subject in group_of:
+            index = taken.setdefault(group_of[subject], index)
         dealt[index] += 1
         yield subject, SPLITS[index]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from medblip.errors import InputError, UsageError
 from medblip.study.info import StudyInfo
+from medblip.study.label_defining import without_label_defining
 from medblip.study.labels import Label
 from medblip.study.order import in_order, labelled
 from medblip.study.record import FIELDS
@@ -30,6 +31,7 @@ SPLITS_FILE = "splits.json"
 FINDINGS_FILE = "findings.tsv"
 STUDY_FILE = "study.json"
 AUDIT_FILE = "audit.html"
+AUDIT_JSON_FILE = "audit.json"
 
 
 @dataclass(frozen=True)
@@ -113,18 +115,33 @@ class Study:
         rows = rows[rows["participant_id"].isin(set(self.splits.subjects[split]))]
         if sessions == "first":
             rows = rows.drop_duplicates("participant_id")
-        return [_example(row) for row in rows.to_dict("records")]
+        return [example_of(row) for row in rows.to_dict("records")]
 
-    def labelled_images(self) -> pd.DataFrame:
-        """Labelled sessions joined with their primary image, by subject and time."""
-        primary = self.images[self.images["primary"] == "true"]
+    def labelled_images(self, primary_only: bool = True) -> pd.DataFrame:
+        """Labelled sessions joined with their primary image or all images, by subject and time.
+
+        Where the study leaves out label-defining fields, they are empty here.
+        """
+        images = self.images[self.images["primary"] == "true"] if primary_only else self.images
         rows = labelled(self.sessions).merge(
-            primary, on=list(SESSION_KEY), how="inner", validate="1:1"
+            images, on=list(SESSION_KEY), how="inner", validate="1:m"
         )
+        if self.info.drop_label_defining_fields:
+            rows = without_label_defining(rows)
         return in_order(rows)
 
+    def dropping_label_defining_fields(self, drop: bool = True) -> Study:
+        """This study with records that lack the fields that defined each session's label.
 
-def _example(row: dict[Hashable, Any]) -> Example:
+        ``drop=False`` leaves the study as it is; what it was prepared with stays.
+        """
+        if not drop:
+            return self
+        return replace(self, info=self.info.model_copy(update={"drop_label_defining_fields": True}))
+
+
+def example_of(row: dict[Hashable, Any]) -> Example:
+    """The example that a row of `Study.labelled_images` stands for."""
     return Example(
         participant_id=row["participant_id"],
         session_id=row["session_id"],

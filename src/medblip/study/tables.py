@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
-from medblip.errors import InputError, UsageError
+from medblip.errors import InputError
 from medblip.findings import Finding
 from medblip.storage import write_text
+from medblip.study.table_text import open_text
 
 MAX_TABLE_BYTES = 1 << 30  # the largest public clinical table (NACC UDS) is about 0.7 GB
 LINE = "line"  # name of the index
+MAX_LISTED = 20  # column names in one message
+MAX_NOTED = 200  # column names in one note
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_NOT_TEXT = {
-    b"PK\x03\x04": "an Excel workbook or zip archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"%PDF": "a PDF document",
-}
+Numbered = tuple[int, list[str]]  # line in the file, cells of the row
+
 _MANGLED_ID = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]+", re.IGNORECASE)  # 1.23E+15
 _TWIN_SUFFIX = re.compile(r"\.[0-9]+$")
 
@@ -43,8 +41,10 @@ def read_table(
     delimiter: str | None = None,
     max_bytes: int = MAX_TABLE_BYTES,
     name: str | None = None,
+    keep: Callable[[list[str]], Sequence[str]] | None = None,
+    ragged: list[InputError] | None = None,
 ) -> pd.DataFrame:
-    """Read a delimited table with every cell as text.
+    """Read a delimited table with every cell as text, line by line.
 
     Args:
         path: ``.tsv`` (tabs) or ``.csv`` (comma, semicolon or tab, whichever the header uses).
@@ -55,6 +55,10 @@ def read_table(
         delimiter: one character, when the suffix does not tell.
         max_bytes: larger files are refused before they are read.
         name: how messages call the file; its file name by default.
+        keep: chooses, from the header, the columns to keep in memory; all by default.
+        ragged: where to put the errors of rows that do not have one cell a column, which are then
+            left out; by default the first one is raised. Surplus cells that are empty are no fault
+            then.
 
     Returns:
         A frame of ``str`` columns, cells stripped of surrounding blanks, empty cells as ``""``.
@@ -65,12 +69,12 @@ def read_table(
         UsageError: ``encoding`` is not known to Python.
     """
     where = name or path.name
-    text = _decode(_read_bytes(path, where, max_bytes), encoding, where)
-    separator = delimiter or _delimiter_of(path, text)
-    rows = _rows(text, separator, where)
-    header = _header(rows, [*required, *key], separator, where)
-    lines, cells = _body(rows, header, separator, where)
-    frame = pd.DataFrame(cells, columns=header, dtype=str, index=pd.Index(lines, name=LINE))
+    with open_text(path, encoding, where, max_bytes) as text:
+        separator = delimiter or _delimiter_of(path, text)
+        rows = _rows(text, separator, where)
+        header = read_header(rows, [*required, *key], separator, where)
+        kept = list(keep(header)) if keep else header
+        frame = table_of(rows, header, kept, where, separator=separator, ragged=ragged)
     if key:
         check_key(frame, key, where)
     return frame
@@ -98,9 +102,15 @@ def unknown_columns(frame: pd.DataFrame, known: Iterable[str], where: str) -> li
     """A note that lists the columns that nothing reads; empty if all are known."""
     accepted = {column.casefold() for column in known}
     extra = [column for column in frame.columns if column.casefold() not in accepted]
-    if not extra:
+    return extra_columns(extra, where)
+
+
+def extra_columns(names: Sequence[str], where: str) -> list[Finding]:
+    """A note that nothing reads the columns ``names``; empty if there are none."""
+    if not names:
         return []
-    problem = f"{len(extra)} column(s) are not read: {', '.join(extra)}"
+    listed = ", ".join(names[:MAX_NOTED]) + (", ..." if len(names) > MAX_NOTED else "")
+    problem = f"{len(names)} column(s) are not read: {listed}"
     return [Finding("extra-column", "note", where, problem)]
 
 
@@ -117,83 +127,18 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     write_text(path, clean.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
-def _read_bytes(path: Path, where: str, max_bytes: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise InputError(
-                where,
-                f"the table has {size} bytes, expected at most {max_bytes}",
-                "check that this is the right file",
-                code="table-too-large",
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise InputError(where, f"cannot be read: {reason}", code="unreadable-file") from error
-    if not data.strip():
-        raise InputError(where, "the file is empty", "export it again", code="empty-table")
-    return data
-
-
-def _decode(data: bytes, encoding: str, where: str) -> str:
-    for magic, kind in _NOT_TEXT.items():
-        if data.startswith(magic):
-            fix = "save it as UTF-8 CSV or TSV"
-            raise InputError(where, f"this is {kind}, not a text table", fix, code="not-a-table")
-    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32"))
-    if not wide:
-        _refuse_utf16_and_nul(data, where)
-    try:
-        text = data.decode(encoding)
-    except LookupError:
-        fix = "use a name such as utf-8, latin-1, cp1252 or utf-16"
-        problem = f"the encoding {encoding!r} is not known"
-        raise UsageError("--encoding", problem, fix, code="unknown-encoding") from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{where} line {line}",
-            f"byte {error.start} is 0x{data[error.start]:02X}, which is not {encoding} text",
-            "save the table as UTF-8 or name its encoding, e.g. --encoding latin-1",
-            code="wrong-encoding",
-        ) from None
-    return text.removeprefix("\ufeff")
-
-
-def _refuse_utf16_and_nul(data: bytes, where: str) -> None:
-    """NUL bytes mean UTF-16 when they are every second byte, else damage."""
-    offset = data.find(b"\x00")
-    marked = data.startswith(_UTF16_MARKS)
-    if offset < 0 and not marked:
-        return
-    sample = data[:2000]
-    if marked or 3 * sample.count(b"\x00") > len(sample):
-        raise InputError(
-            f"{where} line 1",
-            f"byte {0 if marked else offset} shows UTF-16 text, expected UTF-8",
-            "save the table as UTF-8 or pass --encoding utf-16",
-            code="wrong-encoding",
-        )
-    line = data.count(b"\n", 0, offset) + 1
-    raise InputError(
-        f"{where} line {line}",
-        f"byte {offset} is NUL, expected text only",
-        "the file is damaged; export it again",
-        code="nul-byte",
-    )
-
-
-def _delimiter_of(path: Path, text: str) -> str:
+def _delimiter_of(path: Path, text: TextIO) -> str:
     if path.suffix.lower() == ".tsv":
         return "\t"
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    start = text.tell()
+    header = next((line for line in iter(text.readline, "") if line.strip("\r\n")), "")
+    text.seek(start)
     return max((",", ";", "\t"), key=header.count)
 
 
-def _rows(text: str, separator: str, where: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: TextIO, separator: str, where: str) -> Iterator[Numbered]:
     """Yield (line a row starts on, its cells) and refuse quotes that never close."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(text, delimiter=separator, strict=True)
     start = 1
     while True:
         try:
@@ -208,14 +153,20 @@ def _rows(text: str, separator: str, where: str) -> Iterator[tuple[int, list[str
         if row is None:
             return
         if any(cell.strip() for cell in row):
-            yield start, [cell.strip() for cell in row]
+            yield start, row
         start = reader.line_num + 1
 
 
-def _header(
-    rows: Iterator[tuple[int, list[str]]], required: Sequence[str], separator: str, where: str
+def read_header(
+    rows: Iterator[Numbered], required: Sequence[str], separator: str, where: str
 ) -> list[str]:
-    line, header = next(rows, (1, []))
+    """The next row as names of columns.
+
+    Raises:
+        InputError: there is none, a name is empty or there twice, or a required one is missing.
+    """
+    line, cells = next(rows, (1, []))
+    header = [cell.strip() for cell in cells]
     if not header:
         raise InputError(where, "the file is empty", "export it again", code="empty-table")
     place = f"{where} line {line}"
@@ -235,7 +186,9 @@ def _header(
     _refuse_twins(header, place)
     for column in required:
         if column not in header:
-            suggestion = nearest(column, header) or f"the header has: {', '.join(header[:20])}"
+            suggestion = (
+                nearest(column, header) or f"the header has: {', '.join(header[:MAX_LISTED])}"
+            )
             problem = f"column {column!r} is missing"
             raise InputError(place, problem, suggestion, code="missing-column")
     return header
@@ -254,20 +207,43 @@ def _refuse_twins(header: list[str], place: str) -> None:
         seen.add(folded)
 
 
-def _body(
-    rows: Iterator[tuple[int, list[str]]], header: list[str], separator: str, where: str
-) -> tuple[list[int], list[list[str]]]:
-    lines: list[int] = []
+def table_of(
+    rows: Iterable[Numbered],
+    header: Sequence[str],
+    kept: Sequence[str],
+    where: str,
+    *,
+    separator: str = ",",
+    ragged: list[InputError] | None = None,
+) -> pd.DataFrame:
+    """The rows below ``header`` as `read_table` returns them, with the columns ``kept``.
+
+    Raises:
+        InputError: there is no row, or one has another width (unless ``ragged`` takes it).
+    """
+    positions = [header.index(column) for column in kept]
     cells: list[list[str]] = []
+    lines: list[int] = []
+    same: dict[str, str] = {}  # tables repeat themselves: one object for equal cells
     for line, row in rows:
-        if len(row) != len(header):
-            raise _ragged(row, len(header), separator, f"{where} line {line}")
+        if len(row) != len(header) and not (ragged is not None and _only_commas(row, header)):
+            error = _ragged(row, len(header), separator, f"{where} line {line}")
+            if ragged is None:
+                raise error
+            ragged.append(error)
+            continue
+        stripped = [row[position].strip() for position in positions]
+        cells.append([same.setdefault(cell, cell) for cell in stripped])
         lines.append(line)
-        cells.append(row)
     if not cells:
         fix = "export the table again"
         raise InputError(where, "there is a header but no row", fix, code="header-only")
-    return lines, cells
+    return pd.DataFrame(cells, columns=list(kept), dtype=str, index=pd.Index(lines, name=LINE))
+
+
+def _only_commas(row: list[str], header: Sequence[str]) -> bool:
+    """Whether a row is too wide by empty cells only."""
+    return len(row) > len(header) and not any(cell.strip() for cell in row[len(header) :])
 
 
 def _ragged(row: list[str], width: int, separator: str, place: str) -> InputError:

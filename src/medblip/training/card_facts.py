@@ -18,6 +18,7 @@ from medblip.model.bases import EMBEDDED
 from medblip.recipe import Recipe, StageSection
 from medblip.storage import write_json
 from medblip.study.labels import QUESTION
+from medblip.study.record import RecordForm, Wording
 from medblip.study.splits import SPLITS
 from medblip.study.study import Study
 
@@ -78,7 +79,8 @@ class TrainingFacts(_Strict):
 
     Attributes:
         environment: versions, device, precision.
-        record_fields: what the record text says.
+        record_fields, record_wording, record_units: what the record text says, and how.
+        record_without_label_defining: fields that defined a session's label are left out.
         stages: those with at least one step.
         kept: stage and step of the model that was kept, and what validation measured there.
     """
@@ -87,8 +89,15 @@ class TrainingFacts(_Strict):
     seed: int
     environment: dict[str, str]
     record_fields: tuple[str, ...]
+    record_wording: Wording = "short"
+    record_units: bool = False
+    record_without_label_defining: bool = False
     stages: tuple[StageFact, ...]
     kept: dict[str, str | int | float]
+
+    @property
+    def record_form(self) -> RecordForm:
+        return RecordForm(self.record_fields, self.record_wording, self.record_units)
 
 
 class Number(_Strict):
@@ -258,6 +267,9 @@ def facts_of_training(
             seed=recipe.seed,
             environment={name: str(value) for name, value in environment.items()},
             record_fields=recipe.record.fields,
+            record_wording=recipe.record.wording,
+            record_units=recipe.record.units,
+            record_without_label_defining=study.info.drop_label_defining_fields,
             stages=tuple(_stage(name, stage) for name, stage in stages.items() if stage.steps),
             kept=dict(kept),
         ),

@@ -19,7 +19,7 @@ from medblip.model.modeling_medblip import IGNORED
 from medblip.model.prompt import PromptBuilder, pad_left
 from medblip.recipe import StageSection
 from medblip.study.labels import ANSWERS, QUESTION
-from medblip.study.record import record_text
+from medblip.study.record import RecordForm
 from medblip.study.study import Example
 from medblip.training.token_cache import LiveTokens, TokenCache, to_pixels
 from medblip.volumes import map_cube_array
@@ -54,7 +54,7 @@ class StageDataset(Dataset[dict[str, Any]]):
 
     Args:
         examples: training sessions.
-        fields: names of the record fields to say.
+        form: how records are said.
         cache: gives image tokens; or, if it keeps none, the samples hold cubes to be encoded.
         prompts: builds token ids.
         stage, seed: shape and order of the schedule.
@@ -63,14 +63,14 @@ class StageDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         examples: Sequence[Example],
-        fields: Sequence[str],
+        form: RecordForm,
         cache: LiveTokens,
         prompts: PromptBuilder,
         stage: StageSection,
         seed: int,
     ) -> None:
         self.examples = examples
-        self.fields = fields
+        self.form = form
         self.cache = cache
         self.prompts = prompts
         self.stage = stage
@@ -83,7 +83,7 @@ class StageDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         draw = self.schedule[index]
         example = self.examples[draw.example]
-        record = record_text(example.fields, self.fields)
+        record = self.form.text(example.fields)
         answer = ANSWERS[example.label]
         sample: dict[str, Any] = {"contrasted": draw.shown in ("both", "image")}
         if draw.shown != "record":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from medblip.errors import UsageError
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.recipe import Recipe, StageSection
 from medblip.storage import write_json
+from medblip.study.soundness import require_sound
 from medblip.study.study import Example, Study
 from medblip.training.building import build
 from medblip.training.card import write_card
@@ -55,21 +57,32 @@ class Run:
 
 
 def train(
-    recipe: Recipe, study: Study, out: Path, *, cubes: Path, tokens: Path, progress: bool = True
+    recipe: Recipe,
+    study: Study,
+    out: Path,
+    *,
+    cubes: Path,
+    tokens: Path,
+    accept_audit: Sequence[str] = (),
+    progress: bool = True,
 ) -> Run:
     """Train ``recipe`` on ``study`` into the run folder ``out``, going on where it stopped.
 
     Args:
         cubes: the volume cache's folder.
         tokens: where token caches live.
+        accept_audit: codes of audit errors to train in spite of.
 
     Returns:
         The finished run; at once where ``out`` holds it already.
 
     Raises:
         UsageError: ``out`` holds a run of another recipe or study.
+        InputError: the audit of the study has an error, such as one scan on both sides.
         TrainingDivergedError: the loss stopped being a number.
     """
+    require_sound(study, accept_audit)
+    study = study.dropping_label_defining_fields(recipe.record.drop_label_defining_fields)
     out.mkdir(parents=True, exist_ok=True)
     _claim(out, recipe, study)
     run = Run(out, out / MODEL_FOLDER, MetricsFile(out / METRICS_FILE).read())
@@ -189,12 +202,12 @@ class _Session:
         self, name: str, stage: StageSection, number: int, folder: Path, best: Path | None
     ) -> None:
         prompts = self.processor.prompts
-        fields = self.recipe.record.fields
+        form = self.recipe.record.form
         seed = self.recipe.seed * len(STAGES) + number
-        dataset = StageDataset(self.examples("train"), fields, self.cache, prompts, stage, seed)
+        dataset = StageDataset(self.examples("train"), form, self.cache, prompts, stage, seed)
         held_out = self.examples("validation")
         validation = (
-            Validation(held_out, fields, self.cache, prompts, stage.language > 0)
+            Validation(held_out, form, self.cache, prompts, stage.language > 0)
             if held_out
             else None
         )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.model.prompt import PromptBuilder, pad_left
 from medblip.study.labels import ANSWERS, LABELS
-from medblip.study.record import record_text
+from medblip.study.record import RecordForm
 from medblip.study.study import Example
 from medblip.training.data import question_and_answer, stack_tokens
 from medblip.training.precision import autocast
@@ -31,13 +31,13 @@ class Validation:
     def __init__(
         self,
         examples: Sequence[Example],
-        fields: Sequence[str],
+        form: RecordForm,
         cache: LiveTokens,
         prompts: PromptBuilder,
         language: bool,
     ) -> None:
         self.examples = examples
-        self.fields = fields
+        self.form = form
         self.cache = cache
         self.prompts = prompts
         self.language = language
@@ -64,7 +64,7 @@ class Validation:
     def _language_scores(
         self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
     ) -> torch.Tensor:
-        records = [record_text(e.fields, self.fields) for e in batch]
+        records = [self.form.text(e.fields) for e in batch]
         tokens = [self.cache.tokens(e.cube) for e in batch]
         return score_labels(model, self.prompts, records, tokens)
 
