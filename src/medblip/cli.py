@@ -110,23 +110,52 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the data sets.")],
     subjects: Annotated[int, typer.Option(min=1, help="Subjects of SIM-A.")] = 900,
     zero_shot_subjects: Annotated[int, typer.Option(min=1, help="Subjects of SIM-Z.")] = 90,
+    replica: Annotated[
+        int | None,
+        typer.Option(min=1, help="Write the paper's cohorts instead, one scan for this many."),
+    ] = None,
+    cohorts: Annotated[
+        str, typer.Option(help="With --replica: which, by commas; all by default.")
+    ] = "",
+    image_scale: Annotated[
+        float,
+        typer.Option(min=0.05, max=1, help="With --replica: voxels along each axis, 1 is full."),
+    ] = 0.5,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: Workers = 2,
 ) -> None:
     """Write the simulated cohorts SIM-A and SIM-Z as BIDS data sets, the truth apart.
 
-    Example: `medblip simulate simulated --subjects 60`
+    With `--replica 100`: ADNI, NACC, OASIS-1 and -2, AIBL and MIRIAD at 1:100, each as its vendor
+    delivers it.
+
+    Example: `medblip simulate simulated --subjects 60`, `medblip simulate raw --replica 100`
     """
     from medblip.model.pretrained import fetch_embedded
-    from medblip.simulate import demo_cohorts
+    from medblip.simulate import LAYOUTS, demo_cohorts, simulate_replica
     from medblip.simulate import simulate as run_simulation
     from medblip.storage import cache_folder
 
+    anatomy = cache_folder() / "anatomy"
+    if replica is not None:
+        done = simulate_replica(
+            out,
+            replica=replica,
+            cohorts=cohorts.split(",") if cohorts else tuple(LAYOUTS),
+            seed=seed,
+            scale=image_scale,
+            template=fetch_embedded().anatomy,
+            cache=anatomy,
+            workers=workers,
+        )
+        folders = ", ".join(map(str, done.folders))
+        print(f"{done.scans} scans ({done.written} new files) in {folders}")
+        return
     data = run_simulation(
         out,
         demo_cohorts(subjects, zero_shot_subjects),
         template=fetch_embedded().anatomy,
-        cache=cache_folder() / "anatomy",
+        cache=anatomy,
         seed=seed,
         workers=workers,
     )
@@ -135,38 +164,95 @@ def simulate(
 
 @app.command()
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="BIDS data sets.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders, each after its kind: adni, aibl, miriad, nacc, oasis, table. "
+            "A BIDS folder needs none."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Study folder to write.")],
-    zero_shot: Annotated[
-        list[str] | None, typer.Option(help="Cohort that is only tested on; may be repeated.")
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting of a reader, e.g. nacc.ad_only=true; may be repeated."),
     ] = None,
+    table_map: Annotated[
+        Path | None, typer.Option("--map", help="YAML file: which column of a table is what.")
+    ] = None,
+    zero_shot: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Cohort that is only tested on; may be repeated. By default AIBL and MIRIAD, "
+            "beside others."
+        ),
+    ] = None,
+    no_zero_shot: Annotated[
+        bool, typer.Option("--no-zero-shot", help="Train on subjects of every cohort.")
+    ] = False,
+    same_person: Annotated[
+        Path | None,
+        typer.Option(help="Table participant_id, person_id of people who are in two cohorts."),
+    ] = None,
+    drop_label_defining_fields: Annotated[
+        bool,
+        typer.Option(
+            "--drop-label-defining-fields",
+            help="Leave the fields that a label was made from out of its record.",
+        ),
+    ] = False,
     size: Annotated[int, typer.Option(min=8, help="Edge of the cube in voxels.")] = 112,
+    bias: Annotated[str, typer.Option(help="Correct the bias field first: n4.")] = "",
+    strip: Annotated[str, typer.Option(help="Extract the brain first: deepbet.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the splits.")] = 0,
     encoding: Annotated[str, typer.Option(help="Of the tables.")] = "utf-8-sig",
     cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a study made otherwise.")] = False,
+    engine: Annotated[
+        str, typer.Option(help="What reads the scans: processes, or ray for a cluster.")
+    ] = "processes",
+    shard: Annotated[
+        str,
+        typer.Option(help="Only fill the cache, with one slice of the scans, e.g. 3/8; no study."),
+    ] = "",
     workers: Workers = 2,
 ) -> None:
-    """Read BIDS data sets into a study: cubes, splits by subject, findings, audit.
+    """Read data sets into a study: cubes, splits by subject, findings, audit.
 
-    Example: `medblip prepare simulated/SIM-A simulated/SIM-Z --zero-shot SIM-Z --out study`
+    Example: `medblip prepare simulated/SIM-A simulated/SIM-Z --zero-shot SIM-Z --out study`,
+    `medblip prepare adni raw/ADNI nacc raw/NACC aibl raw/AIBL --out study`
     """
+    if zero_shot and no_zero_shot:
+        raise UsageError("--zero-shot, --no-zero-shot", "both were given", "give one of them")
     from medblip.cohorts.prepare import prepare as run_prepare
+    from medblip.cohorts.readers import parse_downloads, with_map, with_settings
+    from medblip.cohorts.shards import Shard, fill_cache
+    from medblip.parallel import as_engine
     from medblip.volumes import Preprocessing
     from medblip.volumes.gate import GATE_VERSION, check_plausibility
 
+    downloads = with_settings(with_map(parse_downloads(sources), table_map), settings or ())
+    reading: dict[str, Any] = {
+        "preprocessing": Preprocessing(size=size, bias=bias, strip=strip),
+        "cache": cache or _cubes(),
+        "workers": workers,
+        "check": check_plausibility,
+        "check_version": GATE_VERSION,
+        "encoding": encoding,
+        "engine": as_engine(engine),
+    }
+    if shard:
+        filled = fill_cache(downloads, shard=Shard.parse(shard), **reading)
+        print(f"slice {shard}: {filled.cubes} of {filled.scans} scans have a cube")
+        return
     done = run_prepare(
-        sources,
+        downloads,
         out,
-        preprocessing=Preprocessing(size=size),
-        cache=cache or _cubes(),
-        zero_shot=zero_shot or (),
+        zero_shot=() if no_zero_shot else zero_shot or None,
         seed=seed,
-        workers=workers,
-        check=check_plausibility,
-        check_version=GATE_VERSION,
-        encoding=encoding,
+        same_person=same_person,
+        drop_label_defining_fields=drop_label_defining_fields,
         overwrite=overwrite,
+        **reading,
     )
     print(f"{out}: {done.used} of {done.found} scans used, {done.skipped} left out")
     if done.skipped:
@@ -225,21 +311,22 @@ def plan(
 @app.command()
 def audit(
     study: Annotated[Path, typer.Argument(help="Study folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the cubes; default where prepare put them.")
+    ] = None,
+    workers: Workers = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print audit.json.")] = False,
 ) -> None:
-    """Look for leaks and confounds in a study; writes audit.html.
+    """Look for leaks and confounds in a study; writes audit.html and audit.json.
 
     Example: `medblip audit study --json`
     """
-    from medblip.study.audit import audit as run_audit
-    from medblip.study.audit import write_audit
-    from medblip.study.study import AUDIT_FILE, Study
+    from medblip.cohorts.auditing import audit_folder
+    from medblip.study.audit import as_dict
 
-    loaded = Study.load(study)
-    result = run_audit(loaded)
-    write_audit(loaded, result, study / AUDIT_FILE)
+    loaded, result = audit_folder(study, cache=cache, workers=workers)
     if as_json:
-        print(json.dumps([f.as_dict() for f in result.findings], indent=2))
+        print(json.dumps(as_dict(loaded, result), indent=2, allow_nan=False))
     else:
         for finding in result.findings:
             print(finding)
@@ -256,6 +343,10 @@ def train(
         list[str] | None, typer.Argument(help="Values, e.g. tune.steps=100 seed=1.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
+    accept_audit: Annotated[
+        list[str] | None,
+        typer.Option(help="Code of an audit error to train in spite of; may be repeated."),
+    ] = None,
 ) -> None:
     """Train a recipe on a study.
 
@@ -272,6 +363,7 @@ def train(
         out,
         cubes=cache or _cubes(),
         tokens=cache_folder() / "tokens",
+        accept_audit=accept_audit or (),
     )
     print(run.model)
 
@@ -308,7 +400,13 @@ def evaluate(
 
 @app.command()
 def ask(
-    scan: Annotated[Path, typer.Argument(help="T1-weighted scan: .nii, .nii.gz or .hdr/.img.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(
+            help="T1-weighted scan: a NIfTI, Analyze or MGH file, a folder of DICOM slices, or "
+            "either inside a zip or tar archive (visit.zip/I123)."
+        ),
+    ],
     record: Annotated[str, typer.Option(help="Record as text.")] = "",
     fields: Annotated[
         str, typer.Option(help="Record as fields: age=74,sex=F,mmse=27,lm_delayed=9")
@@ -324,6 +422,9 @@ def ask(
     assume_orientation: Annotated[
         str | None, typer.Option(help="e.g. RAS, for files that do not say left from right.")
     ] = None,
+    series: Annotated[
+        str, typer.Option(help="Which DICOM series, where the folder holds several.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Ask about one scan and its record.
@@ -343,6 +444,7 @@ def ask(
         picture=picture,
         volume_index=volume_index,
         assume_orientation=assume_orientation,
+        series=series,
     )
     if as_json:
         print(answer.to_json())
@@ -500,13 +602,11 @@ def _print_results(results: dict[str, Any]) -> None:
 def main() -> None:
     """Entry point: errors become one line and an exit code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # what a command leaves with typer.Exit comes back here
     except MedBlipError as error:
         line = escape(" ".join(str(error).split()))  # one line, and brackets are no markup
         console.print(f"[red]error:[/red] {line}", soft_wrap=True, markup=True)
         sys.exit(error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         console.print("\nStopped. The same command goes on from here.")
         sys.exit(130)
@@ -516,3 +616,5 @@ def main() -> None:
             raise
         error.show()  # type: ignore[attr-defined]
         sys.exit(usage)
+    if code:
+        sys.exit(code)

@@ -214,3 +214,25 @@ def test_sidecar_gives_site_field_strength_and_kind(tmp_path: Path) -> None:
     assert (one["site"], one["field_strength_t"], found.scans[0].kind) == ("A0", "1.5", "raw")
     assert (two["site"], found.scans[1].kind) == ("Here", "skull-stripped")
     assert "field_strength_t" not in two
+
+
+def test_clinica_aibl_is_read_with_its_names_and_blanks(tmp_path: Path) -> None:
+    person = {"date_of_birth": "1941", "sex": "F", "site": "2", "apoe_gen1": "3", "apoe_gen2": "4"}
+    columns = ("session_id", "examination_date", "age", "cdr_global", "MMS", "diagnosis")
+    visits = [
+        ("ses-M000", "2007-01-20", "65", "0.0", "29", "CN"),
+        ("ses-M018", "2008-07-21", "67", "n/a", "n/a", "MCI"),
+    ]
+    table = [dict(zip(columns, visit, strict=True)) for visit in visits]
+    root = clinica(tmp_path / "c", "sub-AIBL12", person, table)
+    for session, *_ in visits:
+        scan(root, "sub-AIBL12", session)
+        name = f"anat / sub-AIBL12_{session}_T1w.nii.gz"
+        file = root / f"sub-AIBL12/{session}/sub-AIBL12_{session}_scans.tsv"
+        write_tsv(file, ["filename", "acq_time"], [[name, "n/a"]])
+    found = read_bids(root)
+    assert (len(found.scans), found.refused) == (2, [])
+    first, later = (row(found, "My-clinic-2020-AIBL12", session) for session, *_ in visits)
+    assert (first["mmse"], first["cdr_global"], first["diagnosis"]) == ("29", "0", "NC")
+    assert (later["age"], later["diagnosis"], later["sex"]) == ("67", "MCI", "F")
+    assert not {"mmse", "cdr_global"} & set(later)

@@ -14,10 +14,16 @@ class Scan:
 
     Attributes:
         participant_id, session_id: its session.
-        path: relative to the data set's root, with ``/``.
+        path: relative to the data set's root, with ``/``; a file, or a folder of DICOM slices. A
+            component may be a zip or tar archive: ``scans.zip/folder/scan.nii``.
         rank: position in the order of preference within the session; 0 is the best.
         run: number of the run.
         kind, format: as in ``images.tsv``.
+        files: glob of a DICOM series' own files where ``path`` is a folder, e.g. ``*_I12345.dcm``;
+            empty takes all of the folder.
+        assume_orientation: direction in which each voxel axis grows, e.g. ``ASL``, for a file that
+            holds no orientation; empty where it must have its own, and ``ASL!`` where that is
+            known to be wrong.
     """
 
     participant_id: str
@@ -27,6 +33,8 @@ class Scan:
     run: int = 1
     kind: str = "raw"
     format: str = "nifti"
+    files: str = ""
+    assume_orientation: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medblip.cohorts.dataset import Scan
 from medblip.errors import InputError, UsageError
 from medblip.findings import Finding
-from medblip.study.duplicates import Thumbnail, thumbnail
-from medblip.volumes.cache import cube_file_name, load_cube
+from medblip.study.thumbnails import Thumbnail, thumbnail
+from medblip.volumes.cache import load_cube
 from medblip.volumes.cube import Cube
-from medblip.volumes.limits import ReadLimits
 from medblip.volumes.preprocessing import Preprocessing
 from medblip.volumes.volume import Volume
 
@@ -46,7 +45,9 @@ class ImageTask:
 
     @property
     def where(self) -> str:
-        return f"{self.cohort}/{self.scan.path}"
+        # Series that share a folder differ in their files only.
+        parts = (self.cohort, self.scan.path, self.scan.files)
+        return "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ImageResult:
     Attributes:
         row: its row of ``images.tsv``, without ``primary``.
         findings: warnings and notes.
-        thumbnail: for finding near-duplicates.
+        thumbnail: for the audit.
     """
 
     row: dict[str, str]
@@ -79,6 +80,8 @@ def read_image(settings: ImageSettings, task: ImageTask) -> ImageResult | Findin
             settings.preprocessing,
             settings.cache,
             root=task.root,
+            files=task.scan.files,
+            assume_orientation=task.scan.assume_orientation or None,
             gate=settings.check,
             gate_version=settings.check_version,
         )
@@ -91,10 +94,10 @@ def read_image(settings: ImageSettings, task: ImageTask) -> ImageResult | Findin
         fix = "please report this with the file's header"
         return Finding("unexpected-error", "error", task.where, problem, fix)
     findings = tuple(replace(finding, where=task.where) for finding in cube.findings)
-    return ImageResult(_row(task.scan, cube, settings), findings, thumbnail(cube.array))
+    return ImageResult(_row(task.scan, cube), findings, thumbnail(cube.array, cube.voxel_mm))
 
 
-def _row(scan: Scan, cube: Cube, settings: ImageSettings) -> dict[str, str]:
+def _row(scan: Scan, cube: Cube) -> dict[str, str]:
     facts = cube.facts
     return {
         "participant_id": scan.participant_id,
@@ -102,16 +105,10 @@ def _row(scan: Scan, cube: Cube, settings: ImageSettings) -> dict[str, str]:
         "run": str(scan.run),
         "kind": scan.kind,
         "format": scan.format,
-        "path": scan.path,
+        "path": "/".join(part for part in (scan.path, scan.files) if part),
         "shape": "x".join(str(n) for n in facts.shape),
         "voxel_mm": "x".join(f"{size:.4f}".rstrip("0").rstrip(".") for size in facts.voxel_sizes),
         "axcodes": facts.axcodes,
         "sha256": cube.source_sha256,
-        "cube": _cube_name(cube, settings),
+        "cube": cube.cache_file,
     }
-
-
-def _cube_name(cube: Cube, settings: ImageSettings) -> str:
-    gated = settings.check is not None
-    options = (None, None, asdict(ReadLimits()), gated, settings.check_version)
-    return cube_file_name(cube.source_sha256, settings.preprocessing, options)

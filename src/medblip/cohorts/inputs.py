@@ -13,24 +13,36 @@ from medblip.cohorts.images import ImageSettings
 from medblip.errors import InputError, UsageError
 from medblip.study.info import SCHEMA_VERSION, StudyInfo
 from medblip.study.study import STUDY_FILE, Study
+from medblip.volumes.scan_sources import scan_stamp
 
 _OURS = frozenset(
-    {"study.json", "sessions.tsv", "images.tsv", "splits.json", "findings.tsv", "audit.html"}
+    {
+        "study.json",
+        "sessions.tsv",
+        "images.tsv",
+        "splits.json",
+        "subsets.json",
+        "findings.tsv",
+        "audit.html",
+        "audit.json",
+    }
 )
 
 
 class SplitArguments(NamedTuple):
-    """What the caller chose about the splits."""
+    """What the caller chose about splits and records; see `medblip.cohorts.prepare.prepare`."""
 
     zero_shot: tuple[str, ...]
     fractions: tuple[float, float, float]
     seed: int
+    same_person: tuple[tuple[str, ...], ...] = ()
+    drop_label_defining_fields: bool = False
 
 
 def check_places(sources: Sequence[Path], out: Path, cache: Path) -> None:
     """Raise UsageError unless there is a source, and nothing is written into one."""
     if not sources:
-        fix = "name at least one BIDS folder"
+        fix = "name at least one folder"
         raise UsageError("sources", "no data set is given", fix, code="no-source")
     for name, place in (("out", out), ("cache", cache)):
         for root in sources:
@@ -40,9 +52,14 @@ def check_places(sources: Sequence[Path], out: Path, cache: Path) -> None:
 
 
 def fingerprint(
-    data_sets: Sequence[DataSet], settings: ImageSettings, arguments: SplitArguments
+    data_sets: Sequence[DataSet],
+    settings: ImageSettings,
+    arguments: SplitArguments,
+    options: Sequence[Any] = (),
 ) -> str:
     """One hash over tables, sidecars, names, sizes and times of images, and all arguments.
+
+    ``options`` are the readers' settings, each with a ``repr`` that tells them apart.
 
     Images are known by size and time of change here, since hashing them all would take as long as
     preparing them; their own bytes' hashes name the cubes.
@@ -58,6 +75,7 @@ def fingerprint(
                 check is not None,
                 settings.check_version,
                 arguments,
+                [repr(option) for option in options],
             ]
         )
     )
@@ -65,7 +83,8 @@ def fingerprint(
         facts = [data_set.cohort, str(data_set.root.resolve()), data_set.tables]
         digest.update(_json([*facts, data_set.records_sha256, len(data_set.refused)]))
         for scan in data_set.scans:
-            digest.update(_json([scan.path, *_stat(data_set.root / scan.path)]))
+            stamp = scan_stamp(data_set.root / scan.path, scan.files)
+            digest.update(_json([scan.path, scan.files, scan.assume_orientation, *stamp]))
     return digest.hexdigest()
 
 
@@ -112,14 +131,6 @@ def _mark_of(out: Path) -> str:
 def _is_ours(name: str) -> bool:
     # A killed writer leaves a hidden temporary file; it is no reason to refuse the folder.
     return name in _OURS or (name.startswith(".") and ".part" in name)
-
-
-def _stat(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:  # a broken link: reading it will say so
-        return (-1, -1)
-    return (status.st_size, status.st_mtime_ns)
 
 
 def _json(value: Any) -> bytes:

@@ -1,0 +1,1 @@
+"""Raw downloads in miniature, one module a cohort; invented people only."""
