@@ -13,6 +13,21 @@ from torch import Tensor, nn
 from medblip.model.vision import PatchFilter2d
 
 
+class PatchProjection(nn.Conv3d):
+    """A convolution with kernel = stride, as the matrix product over cut patches that it is.
+
+    Said so, it takes no scratch memory; as a convolution in bfloat16 it takes gigabytes at the
+    paper's size. ``(batch, 1, D, H, W)`` -> ``(batch, patches, width)``, the last axis fastest.
+    """
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        p = self.kernel_size[0]
+        g = volumes.shape[-1] // p
+        split = volumes.reshape(-1, g, p, g, p, g, p)
+        patches = split.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, g**3, p**3)
+        return F.linear(patches, self.weight.flatten(1), self.bias)
+
+
 class PatchEmbedding3d(nn.Module):
     """``(batch, 1, D, H, W)`` in [0, 1] -> ``(batch, 1 + patches, width)``, CLS first.
 
@@ -26,7 +41,7 @@ class PatchEmbedding3d(nn.Module):
         self.volume_shape = (1, volume_size, volume_size, volume_size)
         self.patch_size = patch_size
         self.grid = volume_size // patch_size
-        self.projection = nn.Conv3d(1, width, kernel_size=patch_size, stride=patch_size)
+        self.projection = PatchProjection(1, width, kernel_size=patch_size, stride=patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + self.grid**3, width))
 
@@ -36,19 +51,9 @@ class PatchEmbedding3d(nn.Module):
                 f"volumes are {tuple(volumes.shape)}; expected (batch, {self.volume_shape}): "
                 "preprocess them at the model's volume_size"
             )
-        filters, bias = self.projection.weight, self.projection.bias
-        # Kernel = stride, so the convolution is a matrix product over cut patches. Said so, it
-        # takes no scratch memory; as a convolution in bfloat16 it takes gigabytes at full size.
-        patches = self.cut(volumes.to(filters.dtype))
-        tokens = F.linear(patches, filters.flatten(1), bias)  # (batch, patches, width)
+        tokens = self.projection(volumes.to(self.projection.weight.dtype))
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
         return torch.cat([cls, tokens], dim=1) + self.positions
-
-    def cut(self, volumes: Tensor) -> Tensor:
-        """``(batch, 1, D, H, W)`` to ``(batch, patches, patch^3)``, in the order of the tokens."""
-        g, p = self.grid, self.patch_size
-        split = volumes.reshape(-1, g, p, g, p, g, p)
-        return split.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, g**3, p**3)
 
     def foreground(self, volumes: Tensor) -> Tensor:
         """Boolean ``(batch, 1 + patches)``: tokens whose patch is not all background, and CLS."""

@@ -2,5 +2,6 @@
 
 from medblip.simulate.cohort import CohortPlan, Site, demo_cohorts
 from medblip.simulate.dataset import simulate
+from medblip.simulate.replica import LAYOUTS, simulate_replica
 
-__all__ = ["CohortPlan", "Site", "demo_cohorts", "simulate"]
+__all__ = ["LAYOUTS", "CohortPlan", "Site", "demo_cohorts", "simulate", "simulate_replica"]

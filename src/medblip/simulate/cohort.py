@@ -149,8 +149,7 @@ def _draw_sessions(rng: np.random.Generator, diagnosis: str) -> tuple[Session, .
     years_ill = 0.0
     for number in range(count):
         age_deviation = (age - AGE_MEAN) / AGE_SD
-        severity = SEVERITY[diagnosis] + severity_offset + SEVERITY_PER_AGE * age_deviation
-        severity += SEVERITY_PER_YEAR * years_ill
+        severity = severity_of(SEVERITY[diagnosis], severity_offset, age_deviation, years_ill)
         memory_loss = MEMORY_LOSS[diagnosis] + memory_offset
         sessions.append(
             Session(
@@ -171,6 +170,12 @@ def _draw_sessions(rng: np.random.Generator, diagnosis: str) -> tuple[Session, .
         age += years
         scan_date += timedelta(days=round(365.25 * years))
     return tuple(sessions)
+
+
+def severity_of(level: float, offset: float, age_deviation: float, years_ill: float) -> float:
+    """Severity of a person whose diagnosis has ``level``, after ``years_ill`` with a disease."""
+    severity = level + offset + SEVERITY_PER_AGE * age_deviation
+    return severity + SEVERITY_PER_YEAR * years_ill
 
 
 def _draw_record(rng: np.random.Generator, diagnosis: str, memory_loss: float) -> Mapping[str, str]:

@@ -67,7 +67,8 @@ def simulate(
     Raises:
         UsageError: ``out`` holds a simulation made with other arguments.
     """
-    _claim(out, plans, seed)
+    plain = [json.loads(json.dumps(asdict(plan))) for plan in plans]
+    claim(out / PLAN_FILE, {"seed": seed, "cohorts": plain})
     load_anatomy(template, cache)
     cohorts = [(plan, draw_cohort(plan, seed)) for plan in plans]
     jobs = [(out / plan.name, s) for plan, subjects in cohorts for s in subjects]
@@ -91,10 +92,12 @@ def simulate(
     return SimulatedData(tuple(out / plan.name for plan in plans), images, written)
 
 
-def _claim(out: Path, plans: Sequence[CohortPlan], seed: int) -> None:
-    """Refuse to mix two simulations in one folder."""
-    wanted = {"seed": seed, "cohorts": [json.loads(json.dumps(asdict(p))) for p in plans]}
-    file = out / PLAN_FILE
+def claim(file: Path, wanted: Mapping[str, Any]) -> None:
+    """Note the arguments of a simulation; refuse to mix two simulations in one folder.
+
+    Raises:
+        UsageError: ``file`` holds other arguments.
+    """
     if not file.exists():
         write_json(file, wanted)
     elif json.loads(file.read_text(encoding="utf-8")) != wanted:
@@ -135,7 +138,7 @@ def write_subject(anatomy: Path, job: tuple[Path, Subject]) -> tuple[list[dict[s
     table = [
         {
             "session_id": s.session_id,
-            "acq_time": s.scan_date.isoformat(),
+            "acq_time": f"{s.scan_date.isoformat()}T00:00:00",  # BIDS wants a time too
             "age": f"{s.age:.1f}",
             "diagnosis": s.diagnosis,
             **s.fields,
@@ -143,7 +146,7 @@ def write_subject(anatomy: Path, job: tuple[Path, Subject]) -> tuple[list[dict[s
         for s in subject.sessions
     ]
     name = subject.participant_id
-    _write_tsv(folder / name / f"{name}_sessions.tsv", SESSION_COLUMNS, table)
+    write_tsv(folder / name / f"{name}_sessions.tsv", SESSION_COLUMNS, table)
     return rows, new
 
 
@@ -206,8 +209,9 @@ def _write_tables(
         }
         for s in subjects
     ]
-    _write_tsv(folder / "participants.tsv", tuple(rows[0]), rows)
+    write_tsv(folder / "participants.tsv", tuple(rows[0]), rows)
     write_json(folder / "participants.json", PARTICIPANT_FIELDS)
+    write_json(folder / "sessions.json", SESSION_FIELDS)
     write_text(folder / "README", f"{SIMULATED_DATA}\n\nMade by `medblip simulate`.\n")
     write_json(
         folder / "dataset_description.json",
@@ -220,7 +224,7 @@ def _write_tables(
         },
     )
     truth = [row for s in subjects for row in truths[f"{plan.name}/{s.participant_id}"]]
-    _write_tsv(out / TRUTH_FOLDER / f"{plan.name}.tsv", tuple(truth[0]), truth)
+    write_tsv(out / TRUTH_FOLDER / f"{plan.name}.tsv", tuple(truth[0]), truth)
 
 
 PARTICIPANT_FIELDS = {
@@ -228,11 +232,23 @@ PARTICIPANT_FIELDS = {
     "education_years": {"Description": "years of education", "Units": "year"},
     "site": {"Description": "simulated scanner"},
 }
+SESSION_FIELDS = {
+    "age": {"Description": "age at the scan", "Units": "year"},
+    "diagnosis": {
+        "Description": "diagnosis at the scan",
+        "Levels": {"CN": "normal", "MCI": "mild cognitive impairment", "AD": "dementia"},
+    },
+    "mmse": {"Description": "Mini-Mental State Examination, 0 to 30"},
+    "cdr_global": {"Description": "Clinical Dementia Rating, 0 to 3"},
+    "lm_immediate": {"Description": "logical memory, immediate recall, 0 to 25"},
+    "lm_delayed": {"Description": "logical memory, delayed recall, 0 to 25"},
+}
 
 
-def _write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table with tabs; what a row lacks is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

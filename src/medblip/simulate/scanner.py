@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import nibabel as nib
 import numpy as np
@@ -43,29 +44,79 @@ class Scan:
     truth: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Head:
+    """What all scans of a head at one visit share.
+
+    Attributes:
+        lattice: float32 ``(3, n, n, n)``, the person's own shape as displacements in mm.
+        amounts: atrophy by region, largest displacement in mm.
+    """
+
+    lattice: NDArray[np.float32]
+    amounts: Mapping[str, float]
+
+
 def acquire(anatomy: Anatomy, subject: Subject, session: Session) -> Scan:
     """Scan ``subject`` at ``session``; the same arguments give the same bytes."""
     number = int(session.session_id.removeprefix("ses-"))
     shared = np.random.default_rng((*subject.seed, 0))  # anatomy: the same at each visit
     own = np.random.default_rng((*subject.seed, number))  # position and noise: new each visit
-    amounts = atrophy_mm(session)
-    lattice = shared.normal(0.0, WARP_MM, (3, *(WARP_LATTICE,) * 3)).astype(np.float32)
+    head = Head(own_shape(shared), atrophy_mm(session))
     scale = 1.0 + SCALE_SD * shared.normal()
 
     shape, affine = _draw_grid(own, subject.site)
-    rotation = _rotation(own.normal(0.0, ROTATION_RAD, 3))
-    coordinates = _template_coordinates(anatomy, shape, affine, rotation * scale, lattice, amounts)
-    template = anatomy.brain if subject.site.skull_stripped else anatomy.head
+    pose = rotation(own.normal(0.0, ROTATION_RAD, 3)) * scale
+    array, affine = render(anatomy, head, pose, shape, affine, subject.site, own)
+    return Scan(array, affine, _truth(anatomy, head.amounts))
+
+
+def own_shape(rng: np.random.Generator) -> NDArray[np.float32]:
+    """A person's own head shape; see `Head`."""
+    shape: NDArray[np.float32] = rng.normal(0.0, WARP_MM, (3, *(WARP_LATTICE,) * 3)).astype(
+        np.float32
+    )
+    return shape
+
+
+def render(
+    anatomy: Anatomy,
+    head: Head,
+    pose: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    affine: NDArray[np.float64],
+    site: Site,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+    """Voxels in the site's order, and their affine to RAS+ mm.
+
+    Args:
+        head: whose.
+        pose: ``(3, 3)`` world -> upright head of template size, about the brain's centre.
+        shape, affine: RAS+ grid of the output.
+        site: contrast, noise and voxel order.
+        rng: of bias field and noise.
+    """
+    coordinates = _template_coordinates(anatomy, shape, affine, pose, head.lattice, head.amounts)
+    template = anatomy.brain if site.skull_stripped else anatomy.head
     image = _sample(torch.from_numpy(template), anatomy.origin, 1.0, coordinates)[0]
-    array = _scanner_signal(image.numpy(), subject.site, own)
-    array, affine = _reorient(array, affine, subject.site.axcodes)
-    return Scan(array, affine, _truth(anatomy, amounts))
+    return _reorient(_scanner_signal(image.numpy(), site, rng), affine, site.axcodes)
 
 
-def atrophy_mm(session: Session) -> dict[str, float]:
-    """Largest displacement in mm of each region at this visit."""
+class Latent(Protocol):
+    """What a person's state at a visit does to the brain."""
+
+    @property
+    def severity(self) -> float: ...
+
+    @property
+    def age_deviation(self) -> float: ...
+
+
+def atrophy_mm(state: Latent) -> dict[str, float]:
+    """Largest displacement in mm of each region at a visit."""
     return {
-        name: MM_PER_SEVERITY[name] * session.severity + MM_PER_AGE[name] * session.age_deviation
+        name: MM_PER_SEVERITY[name] * state.severity + MM_PER_AGE[name] * state.age_deviation
         for name in MM_PER_SEVERITY
     }
 
@@ -84,7 +135,7 @@ def _draw_grid(
     return shape, affine
 
 
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
         a, b = [n for n in range(3) if n != axis]

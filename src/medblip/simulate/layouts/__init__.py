@@ -1,0 +1,1 @@
+"""How each vendor delivers: names, headers, codes, matrix sizes, and the traps in them."""
