@@ -197,8 +197,6 @@ def parts(path: Path, settings: Preprocessing) -> dict[str, float]:
     }
     if path.is_dir():
         del ways["hash"]  # made while reading
-    if sitk is not None and path.is_file():
-        ways["reference_read"] = lambda: sitk.ReadImage(str(path))
     return {k: round(1000 * min(seconds(way) for _ in range(7)), 1) for k, way in ways.items()}
 
 
