@@ -18,17 +18,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
-from medblip import __version__
 from medblip.recipe import Recipe, load_recipe
 from medblip.storage import write_json
+from medblip.training.run import environment
 from real_step import in_new_process, planned_peak, run_real
 
 RESULTS = Path(__file__).parent / "results" / "full_size_step.json"
@@ -64,11 +62,7 @@ def main() -> None:
         "planned_bytes": planned.total,
         "planned": vars(planned),
         **real,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "medblip": __version__,
+        **environment(torch.device("cpu"), "bfloat16"),
     }
     if options.write:
         write_json(RESULTS, document)

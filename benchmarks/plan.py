@@ -17,17 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
-from medblip import __version__
 from medblip.recipe import Recipe
 from medblip.storage import write_json
+from medblip.training.run import environment
 from real_step import KINDS, in_new_process, planned_peak, run_real
 
 RESULTS = Path(__file__).parent / "results" / "plan.json"
@@ -101,12 +99,7 @@ def main() -> None:
         "ratio": {"min": min(r["ratio"] for r in rows), "max": max(r["ratio"] for r in rows)},
         "tolerance": TOLERANCE,
         "rows": rows,
-        "device": options.device,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "medblip": __version__,
+        **environment(torch.device(options.device), "bfloat16"),
     }
     if options.write:
         write_json(RESULTS, document)

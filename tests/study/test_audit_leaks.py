@@ -13,14 +13,14 @@ from invented_heads import copy_of, head
 from leak_maker import PEOPLE, Made, load, make, thumbnails, worse_than_notes
 from study_maker import make_images
 
-from medblip.study.audit import audit_study
+from medblip.study.audit import audit
 from medblip.study.soundness import hard_findings
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_clean_study_has_only_notes(tmp_path: Path, seed: int) -> None:
     made = make(seed=10 * seed)
-    findings = audit_study(load(tmp_path, made), thumbnails(made))
+    findings = audit(load(tmp_path, made), thumbnails(made)).findings
     assert worse_than_notes(findings) == {}
     assert "text-only-ceiling" in {finding.code for finding in findings}
 
@@ -139,7 +139,7 @@ def test_a_leak_in_the_tables_is_found(
 ) -> None:
     made = make()
     leak(made)
-    finding = worse_than_notes(audit_study(load(tmp_path, made)))[code]
+    finding = worse_than_notes(audit(load(tmp_path, made)).findings)[code]
     assert finding.level == "warning"
     assert said in finding.problem
     assert finding.fix
@@ -153,7 +153,7 @@ def test_a_subject_on_both_sides_is_an_error(tmp_path: Path) -> None:
     subjects = dict(study.splits.subjects)
     subjects["test"] += subjects["train"][:1]
     leaking = replace(study, splits=replace(study.splits, subjects=subjects))
-    finding = audit_study(leaking)[0]
+    finding = audit(leaking).findings[0]
     assert (finding.code, finding.level) == ("subject-on-two-sides", "error")
 
 
@@ -175,7 +175,7 @@ def test_one_scan_saved_twice_on_both_sides_is_an_error(tmp_path: Path, kind: st
     study = load(tmp_path, made)
     one, two = (made.cube_of(made.subject(study, split)) for split in ("train", "test"))
     made.cubes[two] = copy_of(made.cubes[one], kind)
-    finding = audit_study(study, thumbnails(made))[0]
+    finding = audit(study, thumbnails(made)).findings[0]
     assert (finding.code, finding.level) == ("near-duplicate-both-sides", "error")
 
 

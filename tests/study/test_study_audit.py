@@ -10,7 +10,7 @@ from study_maker import make_images, make_sessions, write_study
 
 from medblip.findings import Finding
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
-from medblip.study.audit import audit, audit_study
+from medblip.study.audit import audit
 from medblip.study.audit_page import write_audit
 from medblip.study.study import Study
 
@@ -25,7 +25,7 @@ def by_code(findings: list[Finding]) -> dict[str, Finding]:
 
 def test_a_sound_study_has_only_notes(tmp_path: Path) -> None:
     study = load(tmp_path, make_sessions(120, seed=1))
-    findings = audit_study(study)
+    findings = audit(study).findings
     assert {finding.level for finding in findings} == {"note"}
     assert {"sides", "text-only-ceiling", "label-from-site"} <= set(by_code(findings))
 
@@ -39,7 +39,7 @@ def test_text_only_ceiling_is_measured(tmp_path: Path) -> None:
     assert record.subjects == 120
     assert "cdr_global" not in record.inputs
     assert record.low < record.accuracy < record.high
-    told = by_code(audit_study(study))["text-only-ceiling"].problem
+    told = by_code(audit(study).findings)["text-only-ceiling"].problem
     assert f"balanced accuracy {record.accuracy:.2f}" in told
     assert "without the fields that define the label" in told
 
@@ -54,7 +54,7 @@ def test_ceiling_without_label_defining_fields_is_lower(tmp_path: Path) -> None:
 def test_record_that_tells_the_label_is_a_warning(tmp_path: Path) -> None:
     sessions = make_sessions(60)
     sessions["mmse"] = sessions["diagnosis"].map({"NC": "30", "MCI": "24", "AD": "15"})
-    finding = by_code(audit_study(load(tmp_path, sessions)))["label-in-record"]
+    finding = by_code(audit(load(tmp_path, sessions)).findings)["label-in-record"]
     assert finding.level == "warning"
     assert "balanced accuracy 1.00" in finding.problem
 
@@ -64,27 +64,27 @@ def test_site_and_voxel_size_that_tell_the_label_are_warnings(tmp_path: Path) ->
     sessions["site"] = sessions["diagnosis"].map({"NC": "A", "MCI": "B", "AD": "B"})
     images = make_images(sessions)
     images["voxel_mm"] = sessions["diagnosis"].map({"NC": "1x1x1", "MCI": "1x1x1", "AD": "2x1x1"})
-    findings = by_code(audit_study(load(tmp_path, sessions, images)))
+    findings = by_code(audit(load(tmp_path, sessions, images)).findings)
     assert findings["label-from-site"].level == "warning"
     assert findings["label-from-voxel-size"].level == "warning"
 
 
 def test_too_few_subjects_are_not_measured(tmp_path: Path) -> None:
-    findings = by_code(audit_study(load(tmp_path, make_sessions(12))))
+    findings = by_code(audit(load(tmp_path, make_sessions(12))).findings)
     assert findings["leakage-not-measured"].level == "note"
     assert "text-only-ceiling" not in findings
 
 
 def test_fields_that_define_the_label_are_counted(tmp_path: Path) -> None:
     sessions = make_sessions(60).assign(label_defined_by="mmse,cdr_global")
-    finding = by_code(audit_study(load(tmp_path, sessions)))["label-defining-field"]
+    finding = by_code(audit(load(tmp_path, sessions)).findings)["label-defining-field"]
     assert "mmse helped to define the label of 60 session(s)" in finding.problem
 
 
 def test_values_missing_for_one_label_are_a_warning(tmp_path: Path) -> None:
     sessions = make_sessions(60)
     sessions.loc[sessions["diagnosis"] == "AD", "lm_delayed"] = ""
-    finding = by_code(audit_study(load(tmp_path, sessions)))["missing-by-label"]
+    finding = by_code(audit(load(tmp_path, sessions)).findings)["missing-by-label"]
     assert "lm_delayed" in finding.problem
     assert "AD 100%" in finding.problem
 
@@ -94,7 +94,7 @@ def test_labels_of_other_age_and_sex_are_warnings(tmp_path: Path) -> None:
     kind = sessions["diagnosis"]
     sessions["age"] = kind.map({"NC": "60", "MCI": "70", "AD": "80"})
     sessions["sex"] = kind.map({"NC": "F", "MCI": "F", "AD": "M"})
-    findings = by_code(audit_study(load(tmp_path, sessions)))
+    findings = by_code(audit(load(tmp_path, sessions)).findings)
     assert "NC 60.0, MCI 70.0, AD 80.0" in findings["mean-age-by-label"].problem
     assert "NC 100%, MCI 100%, AD 0%" in findings["women-by-label"].problem
 
@@ -113,7 +113,7 @@ def test_equal_files_of_two_subjects_are_errors(tmp_path: Path, across: bool, co
     one, two = two_subjects(load(tmp_path / "a", sessions), across=across)
     digest = images.loc[images["participant_id"] == one, "sha256"].item()
     images.loc[images["participant_id"] == two, "sha256"] = digest
-    findings = audit_study(load(tmp_path / "b", sessions, images))
+    findings = audit(load(tmp_path / "b", sessions, images)).findings
     assert findings[0].level == "error"
     assert findings[0].code == code
     assert "1 image file(s)" in findings[0].problem
@@ -123,7 +123,7 @@ def test_equal_files_of_one_subject_are_a_warning(tmp_path: Path) -> None:
     sessions = make_sessions(10, visits=2)
     images = make_images(sessions)
     images.loc[1, "sha256"] = images.loc[0, "sha256"]
-    findings = by_code(audit_study(load(tmp_path, sessions, images)))
+    findings = by_code(audit(load(tmp_path, sessions, images)).findings)
     assert findings["same-image-twice"].level == "warning"
 
 
@@ -191,7 +191,7 @@ def test_sessions_without_a_label_are_counted_by_cohort(tmp_path: Path) -> None:
     sessions.loc[:4, "diagnosis"] = ""
     sessions.loc[30:31, "diagnosis"] = ""
     sessions.loc[40, "diagnosis"] = "OTHER"
-    findings = by_code(audit_study(load(tmp_path, sessions)))
+    findings = by_code(audit(load(tmp_path, sessions)).findings)
     assert "7 session(s)" in findings["no-diagnosis"].problem
     assert "SIM-A 5, SIM-B 2" in findings["no-diagnosis"].problem
     assert "1 session(s)" in findings["other-diagnosis"].problem
@@ -201,7 +201,7 @@ def test_shared_identifiers_and_milder_diagnoses_are_notes(tmp_path: Path) -> No
     sessions = pd.concat([make_sessions(30, "SIM-A", visits=2), make_sessions(30, "SIM-B")])
     sessions = sessions.reset_index(drop=True)
     sessions.loc[sessions["participant_id"] == "SIM-A-0004", "diagnosis"] = ["MCI", "NC"]
-    findings = by_code(audit_study(load(tmp_path, sessions)))
+    findings = by_code(audit(load(tmp_path, sessions)).findings)
     assert findings["shared-identifier"].level == "note"
     assert findings["shared-identifier"].problem.startswith("30 identifier(s)")
     assert "MCI to NC 1" in findings["label-reversal"].problem
@@ -211,10 +211,10 @@ def test_shared_identifiers_and_milder_diagnoses_are_notes(tmp_path: Path) -> No
 def test_numbers_of_sites_are_not_taken_for_visits(tmp_path: Path) -> None:
     sessions = make_sessions(60)
     sessions["participant_id"] = [f"SIM-A-S{n // 20:02d}-M{n % 20:03d}" for n in range(60)]
-    assert "visits-as-subjects" not in by_code(audit_study(load(tmp_path, sessions)))
+    assert "visits-as-subjects" not in by_code(audit(load(tmp_path, sessions)).findings)
 
 
 def test_line_numbers_are_few_and_those_of_the_file(tmp_path: Path) -> None:
     sessions = make_sessions(90).assign(match_days="-120")
-    finding = by_code(audit_study(load(tmp_path, sessions)))["label-from-later-visit"]
+    finding = by_code(audit(load(tmp_path, sessions)).findings)["label-from-later-visit"]
     assert finding.where == "sessions.tsv lines 2, 3, 4, 5, 6 and 85 more"

@@ -11,7 +11,7 @@ from invented_heads import copy_of, head
 from study_maker import make_images, make_sessions, write_study
 
 from medblip.findings import Finding
-from medblip.study.audit import audit_study
+from medblip.study.audit import audit
 from medblip.study.duplicates import near_duplicates
 from medblip.study.study import Study
 from medblip.study.thumbnails import thumbnail
@@ -138,7 +138,7 @@ def test_level_of_a_copy_depends_on_the_sides(
         row.cube: thumbnail(head(1000 if row.participant_id in pair else index))
         for index, row in enumerate(study.images.itertuples())
     }
-    finding = by_code(audit_study(study, thumbnails))[code]
+    finding = by_code(audit(study, thumbnails).findings)[code]
     assert finding.level == level
     assert finding.problem.startswith("1 pair(s)")
     lines = study.images.index[study.images["participant_id"].isin(pair)]
@@ -155,20 +155,22 @@ def test_two_visits_with_one_scan_are_a_note_and_real_visits_are_nothing(tmp_pat
             for visit in (row.session_id[-1],)
         }
 
-    alike = by_code(audit_study(study, thumbnails(same=True)))  # type: ignore[arg-type]
+    alike = by_code(audit(study, thumbnails(same=True)).findings)  # type: ignore[arg-type]
     assert alike["near-duplicate-visits"].level == "note"
     assert alike["near-duplicate-visits"].problem.startswith("20 pair(s)")
     assert "near-duplicate" not in alike
-    real = by_code(audit_study(study, thumbnails(same=False)))  # type: ignore[arg-type]
+    real = by_code(audit(study, thumbnails(same=False)).findings)  # type: ignore[arg-type]
     assert not [code for code in real if code.startswith("near-duplicate")]
 
 
 def test_images_without_a_cube_are_counted(tmp_path: Path) -> None:
     study = load(tmp_path, make_sessions(30))
     some = {name: thumbnail(head(i)) for i, name in enumerate(study.images["cube"][:28])}
-    assert by_code(audit_study(study, some))["images-not-compared"].problem.startswith("2 image(s)")
+    assert by_code(audit(study, some).findings)["images-not-compared"].problem.startswith(
+        "2 image(s)"
+    )
     every = {name: thumbnail(head(i)) for i, name in enumerate(study.images["cube"])}
-    assert "images-not-compared" not in by_code(audit_study(study, every))
+    assert "images-not-compared" not in by_code(audit(study, every).findings)
 
 
 def test_equal_files_on_two_sides_name_their_lines(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_equal_files_on_two_sides_name_their_lines(tmp_path: Path) -> None:
     pair = study.splits.subjects["train"][0], study.splits.subjects["test"][0]
     rows = images["participant_id"].isin(pair)
     images.loc[rows, "sha256"] = images.loc[rows, "sha256"].iloc[0]
-    finding = audit_study(load(tmp_path / "b", sessions, images))[0]
+    finding = audit(load(tmp_path / "b", sessions, images)).findings[0]
     assert finding.code == "same-image-both-sides"
     numbers = [position + 2 for position in np.flatnonzero(rows)]  # the header is line 1
     assert finding.where == f"images.tsv lines {numbers[0]}, {numbers[1]}"

@@ -12,7 +12,7 @@ import pytest
 from study_maker import make_images, make_sessions, write_study
 
 from medblip.errors import InputError, UsageError
-from medblip.study.audit import audit_study
+from medblip.study.audit import audit
 from medblip.study.study import Study
 from medblip.study.subsets import (
     SUBSETS_FILE,
@@ -153,10 +153,10 @@ def test_a_subset_that_the_splits_have_left_is_an_error(study: Study, subsets: S
 
 
 def test_the_audit_reads_the_file(study: Study, subsets: Subsets, tmp_path: Path) -> None:
-    codes = {finding.code for finding in audit_study(study)}
+    codes = {finding.code for finding in audit(study).findings}
     assert "small-subset" not in codes
     subsets.write(study.folder / SUBSETS_FILE)
-    assert "small-subset" in {finding.code for finding in audit_study(study)}
+    assert "small-subset" in {finding.code for finding in audit(study).findings}
 
 
 def test_a_subset_becomes_examples_in_its_order(study: Study, subsets: Subsets) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medblip.cohorts.collecting import Collector
 from medblip.cohorts.foreign import ADNI, foreign_tables, refuse_absent
+from medblip.cohorts.loni_tables import note_absent
 from medblip.cohorts.vendor_tables import VendorTable, find_table, read_vendor_table
 
 MERGE = "ADNIMERGE"
@@ -73,8 +74,6 @@ def read_tables(
     if MERGE not in tables and DXSUM not in tables:
         refuse_absent(root, "ADNIMERGE or DXSUM table", files, [ADNI], encoding)
     for key in (key for key in _SPECS if key not in tables):
-        problem = f"there is no {key} table, so what only it says is not known"
-        fix = "download it, unless its fields are not needed"
-        collector.note("absent-table", "warning", f"{key}.csv", problem, fix)
+        note_absent(collector, key, f"{key}.csv")
     findings.extend(foreign_tables(root, files, [ADNI], encoding))
     return tables

@@ -12,7 +12,12 @@ from medblip.cohorts.coding import decode_date
 from medblip.cohorts.collecting import Collector
 from medblip.cohorts.foreign import AIBL as SOURCE
 from medblip.cohorts.foreign import foreign_tables, refuse_absent
-from medblip.cohorts.loni_tables import dated_rows_by_visit, rows_by_person, rows_by_visit
+from medblip.cohorts.loni_tables import (
+    dated_rows_by_visit,
+    note_absent,
+    rows_by_person,
+    rows_by_visit,
+)
 from medblip.cohorts.vendor_tables import VendorRow, VendorTable, find_table, read_vendor_table
 from medblip.errors import InputError
 from medblip.findings import Finding
@@ -133,9 +138,7 @@ def _read_tables(
     if DIAGNOSES not in tables:
         refuse_absent(root, f"aibl_{DIAGNOSES}_*.csv", files, [SOURCE], encoding)
     for name in (name for name in _COLUMNS if name not in tables):
-        problem = f"there is no {name} table, so what only it says is not known"
-        fix = "download it, unless its fields are not needed"
-        collector.note("absent-table", "warning", f"aibl_{name}_*.csv", problem, fix)
+        note_absent(collector, name, f"aibl_{name}_*.csv")
     findings.extend(foreign_tables(root, files, [SOURCE], encoding))
     return tables
 

@@ -52,14 +52,11 @@ def check_places(sources: Sequence[Path], out: Path, cache: Path) -> None:
 
 
 def fingerprint(
-    data_sets: Sequence[DataSet],
-    settings: ImageSettings,
-    arguments: SplitArguments,
-    options: Sequence[Any] = (),
+    data_sets: Sequence[DataSet], settings: ImageSettings, arguments: SplitArguments
 ) -> str:
     """One hash over tables, sidecars, names, sizes and times of images, and all arguments.
 
-    ``options`` are the readers' settings, each with a ``repr`` that tells them apart.
+    The readers' own settings are part of each data set's ``records_sha256``.
 
     Images are known by size and time of change here, since hashing them all would take as long as
     preparing them; their own bytes' hashes name the cubes.
@@ -75,7 +72,6 @@ def fingerprint(
                 check is not None,
                 settings.check_version,
                 arguments,
-                [repr(option) for option in options],
             ]
         )
     )

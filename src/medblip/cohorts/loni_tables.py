@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from medblip.cohorts.collecting import Collector
 from medblip.cohorts.vendor_tables import VendorRow, VendorTable, unique_rows
 from medblip.findings import Finding
 
@@ -23,6 +24,13 @@ class Key(NamedTuple):
 
     rid: int
     visit: str
+
+
+def note_absent(collector: Collector, table: str, file: str) -> None:
+    """Say that a table which is not needed is not there."""
+    problem = f"there is no {table} table, so what only it says is not known"
+    fix = "download it, unless its fields are not needed"
+    collector.note("absent-table", "warning", file, problem, fix)
 
 
 def visit_code(text: str) -> str | None:

@@ -157,7 +157,7 @@ def prepare(
         () if same_person is None else read_people(same_person, encoding=encoding),
         drop_label_defining_fields,
     )
-    mark = fingerprint(data_sets, settings, arguments, [d.options for d in downloads])
+    mark = fingerprint(data_sets, settings, arguments)
     done = find_study(out, mark, overwrite=overwrite)
     if done is not None and _cubes_exist(done, cache):
         return PreparedStudy(done, reused=True)

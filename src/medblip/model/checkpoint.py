@@ -10,7 +10,6 @@ language model with LoRA merged into it, are saved in ``model.safetensors``.
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 from transformers import GenerationConfig
@@ -34,6 +32,7 @@ from medblip.model.base_identity import (
     write_identities,
 )
 from medblip.model.bases import load_language, load_vision, resolve_base
+from medblip.model.config_file import read_config
 from medblip.model.placement import Placement
 from medblip.model.weight_files import (
     MAX_SHARD_SIZE,
@@ -51,6 +50,7 @@ from medblip.model.weight_files import (
 from medblip.storage import sha256_of_file
 
 ADAPTER = "adapter"
+_FIX = "name the folder that `save_pretrained` or `medblip train` wrote"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 # In the adapter's header: hash of the model.safetensors beside it, and of the base it belongs to.
 SAVED_WITH = "saved_with_sha256"
@@ -209,7 +209,8 @@ class CheckpointMixin:
         hub = {name: kwargs.pop(name) for name in _HUB if name in kwargs}
         revision = kwargs.pop("revision", None)
         folder = _checkpoint_folder(pretrained_model_name_or_path, revision, **hub)
-        config = config or _read_config(cls, folder)
+        own: Any = cls  # a PreTrainedModel by its other parent
+        config = config or read_config(folder, own.config_class, _FIX)
         if config.vision_base or config.language_base:
             model = cls._load_on_bases(folder, config, bases or {}, dtype, **kwargs)
         else:
@@ -313,26 +314,10 @@ def _checkpoint_folder(source: str | os.PathLike[str], revision: str | None, **h
         raise InputError(
             folder.name,
             "holds no config.json, so it is not a checkpoint",
-            "name the folder that `save_pretrained` or `medblip train` wrote",
+            _FIX,
             code="no-config",
         )
     return folder
-
-
-def _read_config(model_class: Any, folder: Path) -> Any:
-    """The configuration; transformers would take any other model's with a mere warning."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-        if kind != model_class.config_class.model_type:
-            raise ValueError(f"model_type is {kind!r}, expected 'medblip'")
-        return model_class.config_class.from_pretrained(folder)
-    except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
-        raise InputError(
-            f"{folder.name}/config.json",
-            f"is not a MedBLIP configuration ({error})",
-            "name the folder that `save_pretrained` or `medblip train` wrote",
-            code="bad-config",
-        ) from error
 
 
 def _nothing_amiss() -> dict[str, set[str]]:

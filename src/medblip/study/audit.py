@@ -108,11 +108,6 @@ def audit(study: Study, thumbnails: Thumbnails | None = None) -> Audit:
     )
 
 
-def audit_study(study: Study, thumbnails: Thumbnails | None = None) -> list[Finding]:
-    """The findings of `audit`: errors first, counts only, no identifier."""
-    return audit(study, thumbnails).findings
-
-
 def as_dict(study: Study, result: Audit) -> dict[str, Any]:
     """The audit as JSON values; ``tables`` says by hash which files it is about."""
     return {

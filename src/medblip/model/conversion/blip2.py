@@ -12,8 +12,8 @@ from transformers import Blip2Config, Blip2VisionConfig
 
 from medblip.model.base_identity import identify
 from medblip.model.bases import resolve_base
+from medblip.model.config_file import read_config
 from medblip.model.configuration_medblip import MedQFormerConfig
-from medblip.model.conversion.config_file import read_config
 from medblip.model.conversion.naming import check_shapes, take, without_prefix
 from medblip.model.conversion.output_folder import refuse_used, whole_folder
 from medblip.model.conversion.qformer_init import SUBFOLDER, write_qformer_init

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, Blip2VisionConfig, PreTrainedModel
 from medblip.errors import InputError
 from medblip.model.base_identity import describe_base, identify
 from medblip.model.bases import load_language, resolve_base
+from medblip.model.config_file import read_config
 from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
-from medblip.model.conversion.config_file import read_config
 from medblip.model.conversion.eva import LAYERS
 from medblip.model.conversion.eva_names import join_biases
 from medblip.model.conversion.language_check import check_same_language

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import PreTrainedConfig
 
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration, MedBlipOutput
-from medblip.model.bases import new_language, new_vision
 from medblip.model.losses import answer_loss
 from medblip.recipe import Recipe, StageSection
 
@@ -67,12 +65,9 @@ def new_model(recipe: Recipe, stage: StageSection, model_class: type[ModelT]) ->
         "itc_answer": stage.itc_answer,
         "language": stage.language,
     }
-    text = cast(PreTrainedConfig, config.text_config)
-    dtype = getattr(torch, section.base_dtype)
-    vision = new_vision(cast(PreTrainedConfig, config.vision_config), dtype)
-    language = new_language(text, dtype)
-    language.set_attn_implementation("eager" if section.attention == "eager" else "sdpa")
-    model = model_class(config, vision, language)
+    model = model_class(config)
+    attention = "eager" if section.attention == "eager" else "sdpa"
+    model.language_model.set_attn_implementation(attention)
     if not section.train_patch_embedding:
         model.patch_embedding.requires_grad_(False)
     return model.train()  # type: ignore[return-value]
