@@ -26,7 +26,7 @@ import torch
 
 from medblip.recipe import Recipe, load_recipe
 from medblip.storage import write_json
-from medblip.training.run import environment
+from medblip.training.run_folder import environment
 from real_step import in_new_process, planned_peak, run_real
 
 RESULTS = Path(__file__).parent / "results" / "full_size_step.json"

@@ -25,7 +25,7 @@ import torch
 
 from medblip.recipe import Recipe
 from medblip.storage import write_json
-from medblip.training.run import environment
+from medblip.training.run_folder import environment
 from real_step import KINDS, in_new_process, planned_peak, run_real
 
 RESULTS = Path(__file__).parent / "results" / "plan.json"

@@ -27,8 +27,9 @@ from medblip.simulate import demo_cohorts, simulate
 from medblip.simulate.dataset import ground_truth
 from medblip.study.study import Study
 from medblip.training.building import build
+from medblip.training.checkpoints import COMPLETE, newest_complete
+from medblip.training.metrics_file import MetricsFile
 from medblip.training.run import train
-from medblip.training.trainer import COMPLETE, MetricsFile, newest_complete
 from medblip.volumes import Preprocessing
 
 SIZE = 32

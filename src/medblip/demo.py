@@ -29,7 +29,8 @@ from medblip.storage import write_json, write_text
 from medblip.study.record import FIELDS
 from medblip.study.study import Study
 from medblip.training.precision import native_bfloat16, pick_device
-from medblip.training.run import RECIPE_FILE, train
+from medblip.training.run import train
+from medblip.training.run_folder import RECIPE_FILE
 from medblip.volumes import Preprocessing
 from medblip.volumes.gate import GATE_VERSION, Reference, check_plausibility
 from medblip.volumes.slices import three_planes_png

@@ -16,6 +16,7 @@ from medblip.storage import write_text
 from medblip.study.record import DEFAULT_FIELDS, RecordForm
 
 MAX_RECIPE_BYTES = 1 << 20
+STAGE_NAMES = ("align", "tune", "end_to_end")
 
 
 class _Section(BaseModel):
@@ -113,18 +114,55 @@ class RecordSection(_Section):
         return RecordForm(self.fields, self.wording, self.units)
 
 
+class AugmentSection(_Section):
+    """Changes of a volume in training, drawn anew for each sample; 0 switches each off.
+
+    There are no flips: left and right mean something in a brain.
+
+    Attributes:
+        rotate_degrees, scale, shift: largest rotation about each axis, relative change of size,
+            and shift as a share of the edge; uniform in between.
+        gamma, noise, bias_field: largest exponent change of intensities, sd of added noise, and
+            relative size of a smooth field, on intensities in [0, 1].
+    """
+
+    rotate_degrees: float = Field(0.0, ge=0, le=45)
+    scale: float = Field(0.0, ge=0, lt=0.5)
+    shift: float = Field(0.0, ge=0, lt=0.5)
+    gamma: float = Field(0.0, ge=0, lt=1)
+    noise: float = Field(0.0, ge=0, le=0.5)
+    bias_field: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def wanted(self) -> bool:
+        return any(value > 0 for value in self.model_dump().values())
+
+
 class StageSection(_Section):
     """One stage of training.
 
     Attributes:
         steps: optimizer steps; ``0`` leaves the stage out.
         epochs: passes over the training sessions, instead of ``steps``.
-        batch_size: samples a step.
+        batch_size: samples an optimizer step, over all processes.
+        micro_batch_size: samples that one process takes at a time; steps of more are accumulated,
+            with the same contrastive losses over the whole batch. None: its whole share at once.
         learning_rate, prefix_learning_rate, lora_learning_rate: peaks of the MedQFormer's side,
             the map into the language model, and LoRA; linear warm-up, then cosine. The map is
             new when stage 2 begins, while the MedQFormer is not.
         itc_record, itc_answer, language: weights of the losses (Eqs. 4 and 5). A stage without
             ``language`` never runs the language model.
+        betas: of AdamW.
+        max_gradient_norm: gradients are clipped to it.
+        ema_decay: keep an exponential moving average of what is learned, which is then validated
+            and kept; 0 keeps none.
+        patience: stop after so many looks at the validation split without a lower log loss.
+        balance: draw each ``class``, each ``cohort``, or each class of each cohort equally often.
+        bucket: sort the samples of so many steps by the length of their text before they are cut
+            into batches, so that less is padded; 0 leaves the order alone.
+        field_dropout: leave fields out of the record at random: a share, or ``cohorts``, each
+            field as often as it is missing in the study's own cohorts.
+        augment: changes of the volumes; only where volumes pass through the encoder.
         token_dropout: share of image tokens left out at random.
         token_noise: sd of noise on image tokens, in units of the tokens' own sd.
         without_image, blank_image, without_record: shares of samples that show the record alone,
@@ -135,11 +173,20 @@ class StageSection(_Section):
     steps: int = Field(0, ge=0)
     epochs: float | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
+    micro_batch_size: int | None = Field(None, ge=1)
     learning_rate: float = Field(5e-4, gt=0)
     prefix_learning_rate: float = Field(3e-3, gt=0)
     lora_learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)
+    betas: tuple[float, float] = (0.9, 0.98)
+    max_gradient_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    patience: int | None = Field(None, ge=1)
+    balance: Literal["none", "class", "cohort", "class_and_cohort"] = "none"
+    bucket: int = Field(0, ge=0)
+    field_dropout: float | Literal["cohorts"] = Field(0.0)
+    augment: AugmentSection = AugmentSection()
     itc_record: float = Field(1.0, ge=0)
     itc_answer: float = Field(1.0, ge=0)
     language: float = Field(1.0, ge=0)
@@ -155,7 +202,16 @@ class StageSection(_Section):
     def _one_length(self) -> Self:
         if not self.model_fields_set & {"steps", "epochs"} or (self.steps and self.epochs):
             raise ValueError("give either steps or epochs")
+        if isinstance(self.field_dropout, float) and not 0 <= self.field_dropout < 1:
+            raise ValueError("field_dropout is a share from 0 to below 1, or `cohorts`")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas are from 0 to below 1")
         return self
+
+    @property
+    def runs(self) -> bool:
+        """Whether the stage has any step."""
+        return bool(self.steps or self.epochs)
 
     def resolved(self, sessions: int) -> Self:
         """The stage with its ``steps`` for so many training sessions, derived from ``epochs``."""
@@ -170,29 +226,49 @@ class Recipe(_Section):
 
     Attributes:
         precision: ``auto`` uses bfloat16 where the device computes it natively, else float32.
+        compile: let ``torch.compile`` make kernels of the model: minutes at the start, which long
+            runs on a GPU earn back.
         align: stage 1, contrastive losses alone on cached tokens.
         tune: stage 2, all losses.
+        end_to_end: stage 3, all losses; it learns the patch embedding too, whatever
+            ``model.train_patch_embedding`` says. Left out unless it has steps.
     """
 
     name: str = "custom"
     seed: int = Field(0, ge=0)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     sessions: Literal["all", "first"] = "all"
     model: ModelSection = ModelSection()
     record: RecordSection = RecordSection()
     align: StageSection
     tune: StageSection
+    end_to_end: StageSection = StageSection(steps=0)
+
+    def stages(self) -> dict[str, StageSection]:
+        """The three stages by name, in order; some may have no steps."""
+        return {name: getattr(self, name) for name in STAGE_NAMES}
+
+    def learns_entry(self, stage: str) -> bool:
+        """Whether a stage learns the 3D patch embedding, so that no token of it can be cached."""
+        return self.model.train_patch_embedding or stage == "end_to_end"
 
     @model_validator(mode="after")
-    def _augmented_tokens_are_cached(self) -> Self:
-        stages = [s for s in (self.align, self.tune) if s.steps or s.epochs]
-        if self.model.train_patch_embedding and any(
-            s.token_dropout or s.token_noise for s in stages
-        ):
-            raise ValueError(
-                "token_dropout and token_noise change cached tokens, which "
-                "model.train_patch_embedding has none of: set both to 0"
-            )
+    def _each_stage_changes_what_it_has(self) -> Self:
+        for name, stage in self.stages().items():
+            if not stage.runs:
+                continue
+            if not self.learns_entry(name):
+                if stage.augment.wanted:
+                    raise ValueError(
+                        f"{name}.augment changes volumes, but this stage reads cached tokens: "
+                        "set model.train_patch_embedding, or augment in end_to_end"
+                    )
+            elif stage.token_dropout or stage.token_noise:
+                raise ValueError(
+                    f"{name}.token_dropout and {name}.token_noise change cached tokens, which a "
+                    "stage that learns the patch embedding has none of: set both to 0"
+                )
         return self
 
     def to_yaml(self) -> str:

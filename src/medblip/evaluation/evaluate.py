@@ -35,7 +35,7 @@ from medblip.study.study import Example, Study
 from medblip.training.card import write_card
 from medblip.training.card_facts import CardFacts, ResultFacts
 from medblip.training.precision import pick_device, resolve_precision
-from medblip.training.run import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
+from medblip.training.run_folder import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
 from medblip.training.token_cache import TokenCache
 from medblip.volumes import map_cube_array
 

@@ -22,7 +22,7 @@ from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.training.card import write_card
 from medblip.training.card_facts import CardFacts
 from medblip.training.precision import pick_device
-from medblip.training.run import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
+from medblip.training.run_folder import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
 
 # float16 is none: EVA-CLIP's ViT-g and T5 overflow in it.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -27,8 +27,8 @@ from medblip.evaluation.report import write_report
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.study import Example, Study
 from medblip.training.card_facts import split_facts
-from medblip.training.run import ENVIRONMENT_FILE, METRICS_FILE
-from medblip.training.trainer import MetricsFile
+from medblip.training.run_folder import ENVIRONMENT_FILE, METRICS_FILE
+from medblip.training.metrics_file import MetricsFile
 from medblip.volumes import read_cube
 from medblip.volumes.slices import three_planes_png
 

@@ -12,8 +12,8 @@ from medblip.model import MedBlipForConditionalGeneration
 from medblip.model.likelihood import score_answers
 from medblip.recipe import StageSection
 from medblip.study.labels import LABELS
+from medblip.training.optimizer import parameter_groups
 from medblip.training.planning.batch import TextLengths
-from medblip.training.trainer import parameter_groups
 
 Autocast = Callable[[], AbstractContextManager[None]]
 MAX_GRADIENT_NORM = 1.0

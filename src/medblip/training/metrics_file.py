@@ -1,0 +1,37 @@
+"""``metrics.jsonl``: what a run measured on the way, one row a log entry."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricsFile:
+    """``metrics.jsonl``: one row a log entry; rows of steps that are run again are dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(row) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def read(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        rows = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue  # the last line of a killed run may be cut
+        return rows
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Forget rows of ``stage`` after ``step``: they will be written again."""
+        kept = [r for r in self.read() if r["stage"] != stage or r["step"] <= step]
+        self.path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")

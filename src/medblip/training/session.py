@@ -1,0 +1,173 @@
+"""One process's work on a run: the model as it goes through the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.recipe import Recipe, StageSection
+from medblip.study.study import Example, Study
+from medblip.training.checkpoints import drop_incomplete, newest_complete
+from medblip.training.data import Collator, StageDataset
+from medblip.training.ema import MovingAverage
+from medblip.training.learned import set_learned
+from medblip.training.metrics_file import MetricsFile
+from medblip.training.progress import Progress
+from medblip.training.recording import Averaging, Record
+from medblip.training.run_folder import BEST_FILE, METRICS_FILE, MODEL_FOLDER, Keeper, save_model
+from medblip.training.stage_trainer import StageTrainer, stage_arguments
+from medblip.training.token_cache import LiveTokens, TokenCache
+from medblip.training.validation import Validation
+
+FINISHED = "finished"  # marks a stage's folder
+TITLES = {
+    "align": "Aligning image and text",
+    "tune": "Tuning the answers",
+    "end_to_end": "Training end to end",
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of a run: its own, the volume cache's and the token caches'."""
+
+    out: Path
+    cubes: Path
+    tokens: Path
+
+
+class Session:
+    """A model on its way through the stages of a recipe.
+
+    Args:
+        precision: ``float32`` or ``bfloat16``.
+        trackers: names of experiment trackers to log to as well.
+        progress: show bars.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        study: Study,
+        places: Places,
+        model: MedBlipForConditionalGeneration,
+        processor: MedBlipProcessor,
+        precision: str,
+        *,
+        trackers: Sequence[str] = (),
+        progress: bool = True,
+    ) -> None:
+        self.recipe = recipe
+        self.study = study
+        self.places = places
+        self.model = model
+        self.processor = processor
+        self.precision = precision
+        self.trackers = trackers
+        self.progress = progress
+        self.rows = MetricsFile(places.out / METRICS_FILE)
+
+    @cached_property
+    def train_examples(self) -> list[Example]:
+        return self.study.examples("train", self.recipe.sessions)
+
+    @cached_property
+    def held_out(self) -> list[Example]:
+        return self.study.examples("validation", "first")
+
+    def run_stages(self) -> None:
+        """All stages that have steps; each goes on where it stopped."""
+        names = [name for name, stage in self.recipe.stages().items() if stage.runs] or ["tune"]
+        for name in names:
+            self._run_stage(name, last=name == names[-1])
+
+    def _run_stage(self, name: str, *, last: bool) -> None:
+        stage = self.recipe.stages()[name].resolved(len(self.train_examples))
+        folder = self.places.out / name
+        final = self.places.out / MODEL_FOLDER if last else folder / "final"
+        if (final / BEST_FILE).exists() and (folder / FINISHED).exists():
+            self.model.load_learned(final)
+            return
+        self.model.config.loss_weights = {
+            "itc_record": stage.itc_record,
+            "itc_answer": stage.itc_answer,
+            "language": stage.language,
+        }
+        average = self._fit(name, stage, folder, final if last else None) if stage.steps else None
+        if not (last and (final / BEST_FILE).exists()):
+            if average is not None:
+                average.swap()  # the next stage goes on from the average
+            save_model(self.model, final, {"stage": name, "step": stage.steps})
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FINISHED).touch()
+
+    def _fit(
+        self, name: str, stage: StageSection, folder: Path, best: Path | None
+    ) -> MovingAverage | None:
+        set_learned(self.model, stage, entry=self.recipe.learns_entry(name))
+        images = self._images(name)
+        average = MovingAverage(self.model, stage.ema_decay) if stage.ema_decay else None
+        keep = None if best is None else Keeper(self.model, name, best)
+        record = Record(name, stage, self.rows, self._validation(stage, images), keep, average)
+        trainer = StageTrainer(
+            model=self.model,
+            args=self._arguments(name, stage, folder),
+            train_dataset=self._dataset(name, stage, images),
+            data_collator=Collator(
+                self.processor.tokenizer.pad_token_id, self.model.config.is_encoder_decoder
+            ),
+            stage=stage,
+            kept=[average] if average else [],
+            callbacks=[*([Averaging(average)] if average else []), record],
+        )
+        trainer.remove_callback(transformers.ProgressCallback)
+        trainer.remove_callback(transformers.PrinterCallback)
+        if self.progress:
+            trainer.add_callback(Progress(TITLES[name]))
+        checkpoint = newest_complete(folder)
+        self.rows.rewind(name, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
+        drop_incomplete(folder)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return average
+
+    def _images(self, name: str) -> LiveTokens:
+        """Where image tokens come from: kept ones are valid only while what makes them stays."""
+        if self.recipe.learns_entry(name):
+            return LiveTokens(self.model, self.places.cubes, self.precision)
+        cache = TokenCache(self.model, self.places.cubes, self.places.tokens, self.precision)
+        both = [*self.train_examples, *self.held_out]
+        cache.fill([example.cube for example in both], progress=self.progress)
+        return cache
+
+    def _seed(self, name: str) -> int:
+        names = list(self.recipe.stages())
+        return self.recipe.seed * len(names) + names.index(name)
+
+    def _dataset(self, name: str, stage: StageSection, images: LiveTokens) -> StageDataset:
+        form, prompts = self.recipe.record.form, self.processor.prompts
+        return StageDataset(self.train_examples, form, images, prompts, stage, self._seed(name))
+
+    def _validation(self, stage: StageSection, images: LiveTokens) -> Validation | None:
+        if not self.held_out:
+            return None
+        form, prompts = self.recipe.record.form, self.processor.prompts
+        return Validation(self.held_out, form, images, prompts, stage.language > 0)
+
+    def _arguments(self, name: str, stage: StageSection, folder: Path) -> Any:
+        device: torch.device = self.model.query_tokens.device
+        return stage_arguments(
+            folder,
+            stage,
+            self._seed(name),
+            self.precision,
+            device,
+            compiled=self.recipe.compile,
+            trackers=self.trackers,
+        )
