@@ -66,7 +66,7 @@ class ModelSection(_Section):
             vision tower in every step; otherwise its tokens are computed once and cached.
         attention: of the language model.
         gradient_checkpointing: compute activations again in the backward pass: less memory, more
-            time.
+            time. ``auto`` does so only where the plan of a step does not fit the device.
     """
 
     vision: str = "embedded:vision"
@@ -89,7 +89,7 @@ class ModelSection(_Section):
     itc_targets: Literal["same_text", "one_hot"] = "same_text"
     prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = False
     lora: LoraSection | None = LoraSection()
 
 
@@ -168,6 +168,7 @@ class StageSection(_Section):
         without_image, blank_image, without_record: shares of samples that show the record alone,
             the record with a blank image, and the image alone.
         evaluate_every: steps between looks at the validation split.
+        evaluate_sessions: how many of its subjects are looked at, evenly spaced; None for all.
     """
 
     steps: int = Field(0, ge=0)
@@ -196,6 +197,7 @@ class StageSection(_Section):
     blank_image: float = Field(0.0, ge=0, le=1)
     without_record: float = Field(0.0, ge=0, le=1)
     evaluate_every: int = Field(100, ge=1)
+    evaluate_sessions: int | None = Field(None, ge=1)
     save_every: int = Field(100, ge=1)
 
     @model_validator(mode="after")

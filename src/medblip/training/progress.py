@@ -11,11 +11,12 @@ from medblip.training.parts import PARTS
 
 
 class Progress(ProgressCallback):
-    """A bar with the stage's name, the losses by part and the validation accuracy."""
+    """A bar with the time left, losses by part, prefix, speed, memory, validation accuracy."""
 
     def __init__(self, title: str) -> None:
         super().__init__()
         self.title = title
+        self.looked: dict[str, str] = {}
 
     def on_train_begin(
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -34,6 +35,16 @@ class Progress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        shown = {k: f"{v:.3f}" for k, v in (logs or {}).items() if k in PARTS}
-        if shown:
-            self.bar.set_postfix(shown)
+        found = logs or {}
+        shown = {part: f"{found[part]:.3f}" for part in PARTS if part in found}
+        if not shown:
+            return
+        if "prefix_norm" in found:
+            shown["prefix"] = f"{found['prefix_norm']:.2f}"
+        shown["samples/s"] = f"{found['samples_per_second']:.1f}"
+        shown["GiB"] = f"{found['memory_bytes'] / 2**30:.1f}"
+        self.bar.set_postfix({**shown, **self.looked})
+
+    def show(self, measured: dict[str, float]) -> None:
+        """Show what the last look at the validation split found."""
+        self.looked = {"validated": f"{measured['validation_accuracy']:.1%}"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,20 @@ from medblip.training.checkpoints import mark_complete
 from medblip.training.ema import MovingAverage
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.parts import PARTS
+from medblip.training.progress import Progress
 from medblip.training.run_folder import Keeper
 from medblip.training.validation import Validation
+from medblip.training.watching import Gauges
 
-# Trainer's own names for what else is worth a column.
-ALSO = {"grad_norm": "gradient_norm", "learning_rate": "learning_rate"}
+# A row's columns by the names that Trainer logs them under.
+COLUMNS = {
+    **{part: part for part in PARTS},
+    "grad_norm": "gradient_norm",
+    "learning_rate": "learning_rate",
+    "samples_per_second": "samples_per_second",
+    "memory_bytes": "memory_bytes",
+    "prefix_norm": "prefix_norm",
+}
 
 
 class Averaging(TrainerCallback):
@@ -40,7 +48,9 @@ class Record(TrainerCallback):
         rows: where rows are appended.
         validation: measures the model now and then; None where nobody is held out.
         keeper: keeps the best model; None where the last one counts.
+        gauges: stand still while the model is validated.
         average: what is validated and kept instead of the weights.
+        bar: shows the accuracy.
     """
 
     def __init__(
@@ -50,7 +60,9 @@ class Record(TrainerCallback):
         rows: MetricsFile,
         validation: Validation | None,
         keeper: Keeper | None,
+        gauges: Gauges,
         average: MovingAverage | None = None,
+        bar: Progress | None = None,
     ) -> None:
         self.name = name
         self.stage = stage
@@ -58,11 +70,11 @@ class Record(TrainerCallback):
         self.validation = validation
         self.keeper = keeper
         self.average = average
-        self.clock = time.monotonic()
-        self.last_step = 0
+        self.bar = bar
+        self.gauges = gauges
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        self.clock, self.last_step = time.monotonic(), state.global_step
+        self.gauges.start(state.global_step)
 
     def on_log(
         self,
@@ -73,26 +85,19 @@ class Record(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         found = logs or {}
-        parts = {k: v for k, v in found.items() if k in PARTS}
-        if not parts:
-            return
-        now = time.monotonic()
-        steps = state.global_step - self.last_step
-        rate = steps * self.stage.batch_size / max(now - self.clock, 1e-9)
-        self.clock, self.last_step = now, state.global_step
-        also = {ours: float(found[theirs]) for theirs, ours in ALSO.items() if theirs in found}
-        self._append(state, {**parts, **also, "samples_per_second": round(rate, 2)})
+        row = {ours: float(found[theirs]) for theirs, ours in COLUMNS.items() if theirs in found}
+        if any(part in row for part in PARTS):  # Trainer's last entry sums up and has no losses
+            self._append(state, row)
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         due = state.global_step % self.stage.evaluate_every == 0
         if self.validation and (due or state.global_step == state.max_steps):
-            started = time.monotonic()
-            with self.average.applied() if self.average else nullcontext():
+            average = self.average.applied() if self.average else nullcontext()
+            with self.gauges.paused(), average:
                 self._look(self.validation, kwargs["model"], state)
-            control.should_training_stop |= self._patience_is_over()
-            self.clock += time.monotonic() - started  # not training time
+            control.should_training_stop |= self.patience_is_over()
         return control
 
     def _look(
@@ -103,10 +108,13 @@ class Record(TrainerCallback):
     ) -> None:
         measured = validation.measure(model)
         self._append(state, measured)
+        self.gauges.note(measured)  # for trackers, which see log entries alone
+        if self.bar:
+            self.bar.show(measured)
         if self.keeper:
             self.keeper.keep(state.global_step, measured)
 
-    def _patience_is_over(self) -> bool:
+    def patience_is_over(self) -> bool:
         """From the written rows, so that a resumed run stops where the first would have."""
         if self.stage.patience is None:
             return False

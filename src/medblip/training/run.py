@@ -18,6 +18,7 @@ from medblip.training.card import write_card
 from medblip.training.card_facts import facts_of_training
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.precision import pick_device, resolve_precision
+from medblip.training.recomputing import recomputes
 from medblip.training.run_folder import (
     BEST_FILE,
     DONE_FILE,
@@ -29,6 +30,7 @@ from medblip.training.run_folder import (
     environment,
 )
 from medblip.training.session import Places, Session
+from medblip.training.trackers import require_trackers
 
 
 def train(
@@ -59,6 +61,7 @@ def train(
         InputError: the audit of the study has an error, such as one scan on both sides.
         TrainingDivergedError: the loss stopped being a number.
     """
+    require_trackers(trackers)
     require_sound(study, accept_audit)
     study = study.dropping_label_defining_fields(recipe.record.drop_label_defining_fields)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +76,7 @@ def train(
     set_seed(recipe.seed)
     model, processor = build(recipe, study)
     model.to(device)  # type: ignore[arg-type]
-    if recipe.model.gradient_checkpointing:
+    if recomputes(recipe, device):
         model.gradient_checkpointing_enable()
     places = Places(out, cubes, tokens)
     session = Session(

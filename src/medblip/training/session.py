@@ -24,7 +24,9 @@ from medblip.training.recording import Averaging, Record
 from medblip.training.run_folder import BEST_FILE, METRICS_FILE, MODEL_FOLDER, Keeper, save_model
 from medblip.training.stage_trainer import StageTrainer, stage_arguments
 from medblip.training.token_cache import LiveTokens, TokenCache
+from medblip.training.trackers import tracker_callbacks
 from medblip.training.validation import Validation
+from medblip.training.watching import Gauges
 
 FINISHED = "finished"  # marks a stage's folder
 TITLES = {
@@ -115,7 +117,10 @@ class Session:
         images = self._images(name)
         average = MovingAverage(self.model, stage.ema_decay) if stage.ema_decay else None
         keep = None if best is None else Keeper(self.model, name, best)
-        record = Record(name, stage, self.rows, self._validation(stage, images), keep, average)
+        bar = Progress(TITLES[name]) if self.progress else None
+        gauges = Gauges(self.model, stage.batch_size)
+        validation = self._validation(stage, images)
+        record = Record(name, stage, self.rows, validation, keep, gauges, average, bar)
         trainer = StageTrainer(
             model=self.model,
             args=self._arguments(name, stage, folder),
@@ -124,17 +129,26 @@ class Session:
                 self.processor.tokenizer.pad_token_id, self.model.config.is_encoder_decoder
             ),
             stage=stage,
+            gauges=gauges,
             kept=[average] if average else [],
-            callbacks=[*([Averaging(average)] if average else []), record],
+            callbacks=[
+                *([Averaging(average)] if average else []),
+                record,
+                *tracker_callbacks(self.trackers, self.places.out / "tensorboard" / name),
+            ],
         )
         trainer.remove_callback(transformers.ProgressCallback)
         trainer.remove_callback(transformers.PrinterCallback)
-        if self.progress:
-            trainer.add_callback(Progress(TITLES[name]))
+        if bar:
+            trainer.add_callback(bar)
         checkpoint = newest_complete(folder)
         self.rows.rewind(name, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
         drop_incomplete(folder)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint and record.patience_is_over():
+            trainer.load(checkpoint)  # it was about to stop
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        gauges.close()
         return average
 
     def _images(self, name: str) -> LiveTokens:
@@ -158,7 +172,9 @@ class Session:
         if not self.held_out:
             return None
         form, prompts = self.recipe.record.form, self.processor.prompts
-        return Validation(self.held_out, form, images, prompts, stage.language > 0)
+        wanted = min(stage.evaluate_sessions or len(self.held_out), len(self.held_out))
+        looked_at = [self.held_out[i * len(self.held_out) // wanted] for i in range(wanted)]
+        return Validation(looked_at, form, images, prompts, stage.language > 0)
 
     def _arguments(self, name: str, stage: StageSection, folder: Path) -> Any:
         device: torch.device = self.model.query_tokens.device
@@ -169,5 +185,4 @@ class Session:
             self.precision,
             device,
             compiled=self.recipe.compile,
-            trackers=self.trackers,
         )

@@ -18,6 +18,7 @@ from medblip.recipe import StageSection
 from medblip.training.failures import require_finite
 from medblip.training.optimizer import new_optimizer
 from medblip.training.parts import PARTS
+from medblip.training.watching import Gauges
 
 
 class Kept(Protocol):
@@ -37,13 +38,20 @@ class StageTrainer(Trainer):
 
     Args:
         stage: what is trained, and how.
+        gauges: read at every log entry.
         kept: more state to write into checkpoints and read from them.
     """
 
     def __init__(
-        self, *args: Any, stage: StageSection, kept: Sequence[Kept] = (), **kwargs: Any
+        self,
+        *args: Any,
+        stage: StageSection,
+        gauges: Gauges,
+        kept: Sequence[Kept] = (),
+        **kwargs: Any,
     ) -> None:
         self.stage = stage
+        self.gauges = gauges
         self.kept = kept
         self.measured: dict[str, list[float]] = {}
         self.micro_step = 0
@@ -95,7 +103,8 @@ class StageTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         means = {name: sum(values) / len(values) for name, values in self.measured.items()}
         self.measured = {}
-        super().log({**logs, **means}, start_time)
+        readings = self.gauges.read(self.state.global_step) if means else {}
+        super().log({**logs, **means, **readings}, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # The learned weights alone; not the pickled arguments that the base class adds.
@@ -105,7 +114,10 @@ class StageTrainer(Trainer):
             state.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        folder = Path(resume_from_checkpoint)
+        self.load(Path(resume_from_checkpoint))
+
+    def load(self, folder: Path) -> None:
+        """Weights, and what else is kept, of a checkpoint."""
         self.medblip.load_learned(folder)
         for state in self.kept:
             state.load(folder)
@@ -119,14 +131,13 @@ def stage_arguments(
     device: torch.device,
     *,
     compiled: bool = False,
-    trackers: Sequence[str] = (),
 ) -> TrainingArguments:
     """What Trainer needs to know of a stage.
 
     Args:
         folder: of the stage's checkpoints.
         precision: ``float32`` or ``bfloat16``.
-        trackers: ``tensorboard``, ``trackio``, ``mlflow``; none by default.
+        compiled: by ``torch.compile``.
     """
     return TrainingArguments(
         output_dir=str(folder),
@@ -143,7 +154,7 @@ def stage_arguments(
         bf16=precision == "bfloat16",
         torch_compile=compiled,
         use_cpu=device.type == "cpu",
-        report_to=list(trackers) or "none",
+        report_to="none",
         remove_unused_columns=False,
         dataloader_num_workers=0,
         dataloader_pin_memory=device.type == "cuda",

@@ -77,7 +77,7 @@ def plan(
     return Plan(
         recipe=recipe.name,
         stage=name,
-        checkpointing=recipe.model.gradient_checkpointing,
+        checkpointing=recipe.model.gradient_checkpointing is True,
         assumptions=assumed,
         parameters=shadow.parameters,
         training=trained(False),
@@ -105,12 +105,11 @@ def _work(assumed: Assumptions, batch: int, peak: Callable[[int], Peak], flops: 
 
 def _stage(recipe: Recipe) -> tuple[str, StageSection]:
     """The last stage that trains: in it every part of the model runs."""
-    for name in ("tune", "align"):
-        stage: StageSection = getattr(recipe, name)
-        if stage.steps or stage.epochs:
+    for name, stage in reversed(recipe.stages().items()):
+        if stage.runs:
             return name, stage
     raise UsageError(
-        recipe.name, "neither stage has steps", "set tune.steps or tune.epochs", code="no-steps"
+        recipe.name, "no stage has steps", "set tune.steps or tune.epochs", code="no-steps"
     )
 
 

@@ -114,7 +114,7 @@ class Shadow:
         return [t for state in self.optimizer.state.values() for t in state.values()]
 
     def _training_inputs(self, batch: int) -> dict[str, Tensor]:
-        pixels = self.recipe.model.train_patch_embedding
+        pixels = self.recipe.model.train_patch_embedding or self.stage is self.recipe.end_to_end
         return training_batch(self.model.config, self.stage, batch, self.lengths, pixels)
 
     def _answer(self, image: dict[str, Tensor], batch: int) -> None:
