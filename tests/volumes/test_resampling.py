@@ -8,14 +8,32 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from medblip.volumes.resampling import Grid, resample, resample_oblique, resample_parallel
+from medblip.volumes.affine_sampling import interpolated_planes
+from medblip.volumes.grids import Grid
+from medblip.volumes.resampling import resample_parallel, smoothed_for
 from phantoms import centred_affine, rotation
 
+Floats = NDArray[np.float32]
 SHAPE = (14, 17, 12)
 # A rim of zeros, so that the rules for the outermost half voxel, which differ, do not matter.
 ARRAY = np.zeros(SHAPE, dtype=np.float32)
 ARRAY[2:-2, 2:-2, 2:-2] = np.random.default_rng(1).uniform(0, 255, (10, 13, 8))
+
+
+def resample(array: Floats, grid: Grid) -> Floats:
+    return resample_parallel(array, grid) if grid.is_parallel() else resample_oblique(array, grid)
+
+
+def resample_oblique(array: Floats, grid: Grid) -> Floats:
+    values = np.zeros(grid.shape, dtype=np.float32)
+    whole = (slice(0, grid.shape[1]), slice(0, grid.shape[2]))
+    smooth = smoothed_for(array, grid)
+    for index, span, plane in interpolated_planes(smooth, grid, [whole] * grid.shape[0]):
+        values[index][span] = plane
+    return values
+
 
 angles = st.floats(-40, 40)
 edges = st.floats(0.6, 4.0)

@@ -15,6 +15,7 @@ else:
     _inflate = isal_zlib
 
 CHUNK_BYTES = 1 << 18
+PIECE_BYTES = 1 << 19  # inflated at once, and copied while it is in the processor's cache
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 # Deflate cannot do better than this, so a header that asks for more is refused unread.
 MAX_DEFLATE_RATIO = 1032
@@ -25,6 +26,9 @@ class ByteStream(Protocol):
 
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes; fewer only at the end of the data."""
+
+    def fill(self, target: memoryview) -> int:
+        """Read as many bytes as fit into ``target``; how many there were."""
 
     @property
     def trailing_garbage(self) -> int:
@@ -48,6 +52,15 @@ class PlainStream:
 
     def read(self, size: int) -> bytes:
         return self._file.read(size)
+
+    def fill(self, target: memoryview) -> int:
+        got = 0
+        while got < len(target):
+            count = self._file.readinto(target[got:])  # type: ignore[attr-defined]
+            if not count:
+                break
+            got += count
+        return got
 
     def capacity(self) -> int:
         return self._file_size
@@ -92,6 +105,15 @@ class GzipStream:
             wanted -= len(piece)
             self._inflated += len(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def fill(self, target: memoryview) -> int:
+        got = 0
+        while got < len(target) and not self._ended:
+            piece = self._inflate(min(PIECE_BYTES, len(target) - got))
+            target[got : got + len(piece)] = piece
+            got += len(piece)
+            self._inflated += len(piece)
+        return got
 
     def _inflate(self, most: int) -> bytes:
         data = self._pending or self._file.read(CHUNK_BYTES)

@@ -28,7 +28,7 @@ from medblip.volumes.limits import ReadLimits
 from medblip.volumes.orientation import to_ras
 from medblip.volumes.preprocessing import Preprocessing, preprocess
 from medblip.volumes.scan_sources import open_scan
-from medblip.volumes.volume import Volume
+from medblip.volumes.volume import StoredVolume, Volume
 
 FORMAT = "medblip-cube-2"
 Gate = Callable[[Volume], Iterable[Finding]]
@@ -75,10 +75,9 @@ def load_cube(
     file = None if cache is None else cache / cube_file_name(digest, settings, options)
     if file is not None and (cube := _cached(file, source.name)) is not None:
         return cube
-    volume = source.read(volume_index, assume_orientation, limits)
-    cube = preprocess(_gated(to_ras(volume), gate), settings)
-    facts = replace(cube.facts, axcodes=volume.axcodes)  # as the file has it
-    cube = replace(cube, facts=facts, source_sha256=digest)
+    stored = source.read(volume_index, assume_orientation, limits)
+    cube = preprocess(_gated(stored, gate), settings)
+    cube = replace(cube, source_sha256=digest)
     if file is None:
         return cube
     write_cube(cube, file)
@@ -172,14 +171,15 @@ def map_cube_array(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
         raise _corrupt(file, error) from error
 
 
-def _gated(ras: Volume, gate: Gate | None) -> Volume:
+def _gated(stored: StoredVolume, gate: Gate | None) -> StoredVolume:
     if gate is None:
-        return ras
-    findings = tuple(gate(ras))
+        return stored
+    findings = tuple(gate(to_ras(stored.scaled())))
     for finding in findings:
         if finding.level == "error":
-            raise InputError(ras.source, finding.problem, finding.fix, code=finding.code)
-    return ras.with_findings(*findings)
+            source = stored.unscaled.source
+            raise InputError(source, finding.problem, finding.fix, code=finding.code)
+    return replace(stored, unscaled=stored.unscaled.with_findings(*findings))
 
 
 def _cached(file: Path, source: str) -> Cube | None:

@@ -72,9 +72,8 @@ class Cube:
 
 def bounds_of(array: NDArray[np.uint8]) -> Bounds:
     """Half-open range along each axis that holds every voxel of ``(x, y, z)`` other than 0."""
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        planes = np.flatnonzero(array.any(axis=others))
-        ranges.append((int(planes[0]), int(planes[-1]) + 1) if planes.size else (0, 0))
-    return (ranges[0], ranges[1], ranges[2])
+    y_z = np.bitwise_or.reduce(array, axis=0)
+    along_x = np.flatnonzero([plane.any() for plane in array])
+    along = (along_x, np.flatnonzero(y_z.any(axis=1)), np.flatnonzero(y_z.any(axis=0)))
+    x, y, z = ((int(found[0]), int(found[-1]) + 1) if found.size else (0, 0) for found in along)
+    return (x, y, z)

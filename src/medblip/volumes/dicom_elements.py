@@ -17,6 +17,9 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _LONG_LENGTH = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
+_NO_TAG = bytes(4)
+_PLAIN = {order: struct.Struct(f"{order}HHL") for order in "<>"}
+_TYPED = {order: struct.Struct(f"{order}HH2sH") for order in "<>"}
 _DEEPEST = 64
 _MOST_ELEMENTS = 1_000_000
 
@@ -63,7 +66,7 @@ def find_elements(
     for _ in range(_MOST_ELEMENTS):
         if position >= end:
             return found
-        if data[position : position + 4] == bytes(4):  # no tag of a file
+        if data.startswith(_NO_TAG, position):
             if any(data[position:end]):
                 raise BrokenDicomError("it holds something else than elements")
             return found  # some writers fill up the last block with zeros
@@ -130,11 +133,10 @@ def _header(
     """Tag, type, first byte of the value, and its length."""
     if position + 8 > end:
         raise BrokenDicomError("it ends in the middle of an element")
-    group, number = struct.unpack_from(encoding.order + "HH", data, position)
-    kind = data[position + 4 : position + 6]
     if not encoding.explicit:
-        length = struct.unpack_from(encoding.order + "L", data, position + 4)[0]
+        group, number, length = _PLAIN[encoding.order].unpack_from(data, position)
         return group << 16 | number, b"", position + 8, length
+    group, number, kind, length = _TYPED[encoding.order].unpack_from(data, position)
     if kind in _LONG_LENGTH:
         if position + 12 > end:
             raise BrokenDicomError("it ends in the middle of an element")
@@ -142,7 +144,6 @@ def _header(
         return group << 16 | number, kind, position + 12, length
     if not (kind.isalpha() and kind.isupper()):
         raise BrokenDicomError("an element has no type where one is announced")
-    length = struct.unpack_from(encoding.order + "H", data, position + 6)[0]
     return group << 16 | number, kind, position + 8, length
 
 
@@ -150,7 +151,7 @@ def _delimiter(data: bytes, position: int, end: int, encoding: Encoding) -> tupl
     """An item's or delimiter's tag and length, which have no type in any encoding."""
     if position + 8 > end:
         raise BrokenDicomError("it ends in the middle of a sequence")
-    group, number, length = struct.unpack_from(encoding.order + "HHL", data, position)
+    group, number, length = _PLAIN[encoding.order].unpack_from(data, position)
     return group << 16 | number, length
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,8 @@ from medblip.volumes.extent import check_extent
 from medblip.volumes.header_affine import check_affine
 from medblip.volumes.limits import ReadLimits
 from medblip.volumes.locating import LocatedFile
-from medblip.volumes.volume import Volume
-from medblip.volumes.voxel_checks import checked_voxels
+from medblip.volumes.volume import StoredVolume, Volume, keeps_whole_numbers
+from medblip.volumes.voxel_checks import check_whole_numbers, checked_voxels
 
 
 class DicomSeries:
@@ -61,7 +62,7 @@ class DicomSeries:
 
     def read(
         self, volume_index: int | None, assume_orientation: str | None, limits: ReadLimits
-    ) -> Volume:
+    ) -> StoredVolume:
         """The series as a volume ``(column, row, slice)``; see ``read_volume``.
 
         Raises:
@@ -83,11 +84,17 @@ class DicomSeries:
         shape = (pixels.columns, pixels.rows, len(stacked.frames))
         check_affine(stacked.affine, self.name)
         check_extent(shape, stacked.affine, self.name, limits)
-        array, doubts = _intensities(stacked.frames, pixels, self.name)
-        array, more = checked_voxels(array, self.name, limits.max_nonfinite_fraction)
+        array, doubts = _voxels(stacked.frames, pixels, self.name)
         unused = unused_assumption(stacked.affine, assumption, self.name)
-        findings = (*self._notes, *copies, *stacked.findings, *doubts, *unused, *more)
-        return Volume(array, stacked.affine, self.name, findings)
+        findings = (*self._notes, *copies, *stacked.findings, *doubts, *unused)
+        if array.dtype.kind in "iu":
+            first = stacked.frames[0]
+            volume = Volume(array, stacked.affine, self.name, findings)
+            stored = StoredVolume(volume, first.slope, first.intercept)
+            check_whole_numbers(stored)
+            return stored
+        array, more = checked_voxels(array, self.name, limits.max_nonfinite_fraction)
+        return StoredVolume(Volume(array, stacked.affine, self.name, (*findings, *more)))
 
 
 def _without_copies(
@@ -97,7 +104,7 @@ def _without_copies(
     first: dict[str, DicomFile] = {}
     for file in files:
         kept = first.setdefault(file.values.fingerprint("SOPInstanceUID"), file)
-        if kept.values.raw("PixelData") != file.values.raw("PixelData"):
+        if kept is not file and kept.values.raw("PixelData") != file.values.raw("PixelData"):
             raise InputError(
                 name,
                 "two files carry the same SOPInstanceUID and different pixels; expected one of "
@@ -150,17 +157,20 @@ def _check_size(
         )
 
 
-def _intensities(
+def _voxels(
     frames: Sequence[Frame], pixels: PixelFormat, name: str
-) -> tuple[NDArray[np.float32], tuple[Finding, ...]]:
-    """Scaled intensities ``(column, row, slice)``."""
-    array = np.empty((len(frames), pixels.rows, pixels.columns), dtype=np.float32)
+) -> tuple[NDArray[Any], tuple[Finding, ...]]:
+    """``(column, row, slice)``: as stored where all slices share one scale, else scaled."""
+    scales = {(frame.slope, frame.intercept) for frame in frames}
+    whole_numbers = len(scales) == 1 and keeps_whole_numbers(pixels.dtype, *next(iter(scales)))
+    kept = pixels.dtype.newbyteorder("=") if whole_numbers else np.dtype(np.float32)
+    array = np.empty((len(frames), pixels.rows, pixels.columns), dtype=kept)
     beyond = False
     for slice_, frame, stored in zip(array, frames, stored_frames(frames, pixels), strict=True):
         if pixels.bits_used < pixels.bits:
             low, high = _range(pixels)
             beyond |= bool(stored.min() < low or stored.max() > high)
-        if (frame.slope, frame.intercept) == (1.0, 0.0):
+        if whole_numbers or (frame.slope, frame.intercept) == (1.0, 0.0):
             slice_[...] = stored
         else:
             slice_[...] = stored * np.float64(frame.slope) + frame.intercept

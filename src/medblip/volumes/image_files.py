@@ -17,8 +17,8 @@ from medblip.volumes.header_checks import VoxelLayout
 from medblip.volumes.image_header import read_header, truncated
 from medblip.volumes.limits import ReadLimits
 from medblip.volumes.locating import LocatedFile
-from medblip.volumes.volume import Volume
-from medblip.volumes.voxel_checks import checked_voxels
+from medblip.volumes.volume import StoredVolume, Volume, keeps_whole_numbers
+from medblip.volumes.voxel_checks import check_whole_numbers, checked_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,10 @@ _CHUNK_BYTES = 1 << 19  # inflated, scaled and rounded while it is in the proces
 
 def read_image_file(
     files: ScanFiles, volume_index: int | None, assume_orientation: str | None, limits: ReadLimits
-) -> Volume:
+) -> StoredVolume:
     """Read one volume of a NIfTI, Analyze or MGH file; see ``read_volume``.
+
+    Whole numbers of one or two bytes stay as they are, all else is scaled.
 
     Raises:
         InputError: a code for each fault.
@@ -50,9 +52,14 @@ def read_image_file(
                 array, tail_findings = _read_voxels(
                     voxel_stream, 0, layout, index, files.voxels.name, limits
                 )
-    array, voxel_findings = checked_voxels(array, name, limits.max_nonfinite_fraction)
-    findings = (*header.findings, *tail_findings, *voxel_findings)
-    return Volume(array, header.affine, name, findings)
+    findings = (*header.findings, *tail_findings)
+    if array.dtype.kind in "iu":
+        volume = Volume(array, header.affine, name, findings)
+        stored = StoredVolume(volume, layout.slope, layout.intercept)
+        check_whole_numbers(stored)
+        return stored
+    array, doubts = checked_voxels(array, name, limits.max_nonfinite_fraction)
+    return StoredVolume(Volume(array, header.affine, name, (*findings, *doubts)))
 
 
 @contextmanager
@@ -96,8 +103,8 @@ def _read_voxels(
     index: int,
     name: str,
     limits: ReadLimits,
-) -> tuple[NDArray[np.float32], tuple[Finding, ...]]:
-    """The intensities ``(i, j, k)`` of one volume; the stream is read to its end."""
+) -> tuple[NDArray[Any], tuple[Finding, ...]]:
+    """The voxels ``(i, j, k)`` of one volume; the stream is read to its end."""
     if layout.end > stream.capacity():
         raise truncated(name, layout.end, stream.capacity(), "the file can hold no more")
     stream.expect(layout.end)
@@ -112,9 +119,19 @@ def _read_voxels(
     return array, findings
 
 
-def _read_intensities(stream: ByteStream, layout: VoxelLayout) -> tuple[NDArray[np.float32], int]:
+def _read_intensities(stream: ByteStream, layout: VoxelLayout) -> tuple[NDArray[Any], int]:
     """The next volume, and how many bytes of it there were; the rest of a cut one is undefined."""
-    array = np.empty(layout.volume_bytes // layout.dtype.itemsize, dtype=np.float32)
+    if keeps_whole_numbers(layout.dtype, layout.slope, layout.intercept):
+        array = np.empty(layout.volume_voxels, dtype=layout.dtype)
+        got = stream.fill(array.view(np.uint8).data)
+        array = array.astype(layout.dtype.newbyteorder("="), copy=False)
+    else:
+        array, got = _read_scaled(stream, layout)
+    return array.reshape(layout.shape, order="F"), got
+
+
+def _read_scaled(stream: ByteStream, layout: VoxelLayout) -> tuple[NDArray[np.float32], int]:
+    array = np.empty(layout.volume_voxels, dtype=np.float32)
     got = 0
     while got < layout.volume_bytes:
         piece = stream.read(min(_CHUNK_BYTES, layout.volume_bytes - got))
@@ -125,7 +142,7 @@ def _read_intensities(stream: ByteStream, layout: VoxelLayout) -> tuple[NDArray[
         got += len(piece)
         if len(piece) < _CHUNK_BYTES:
             break  # the last one, or the data end early
-    return array.reshape(layout.shape, order="F"), got
+    return array, got
 
 
 def _skip(stream: ByteStream, count: int) -> int:

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from medblip.errors import InputError, UsageError
 from medblip.volumes.cube import Cube, SourceFacts, bounds_of
 from medblip.volumes.extras import BIAS_TOOLS, STRIP_TOOLS, treated
+from medblip.volumes.gray_levels import Window, fill_gray_levels
+from medblip.volumes.grids import Grid
 from medblip.volumes.head_box import head_box
-from medblip.volumes.head_mask import head_mask
-from medblip.volumes.masked_sample import every_nth
+from medblip.volumes.head_mask import Head, find_head
 from medblip.volumes.memory_layout import Layout
+from medblip.volumes.order_statistics import quantile
 from medblip.volumes.orientation import to_ras
-from medblip.volumes.resampling import Grid, resample
-from medblip.volumes.volume import Volume
+from medblip.volumes.volume import StoredVolume, Volume
 
 Floats = NDArray[np.float32]
 Matrix = NDArray[np.float64]
-HIGHEST = 255.0
 SAMPLES = 200_000  # voxels of the head that its percentiles are taken from, at least
 
 
@@ -47,7 +47,7 @@ class Preprocessing:
             by default.
     """
 
-    version: ClassVar[str] = "1"  # raise it whenever the same scan would give another cube
+    version: ClassVar[str] = "2"  # raise it whenever the same scan would give another cube
 
     size: int = 112
     fov_mm: float | None = None
@@ -86,7 +86,7 @@ class Preprocessing:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def preprocess(volume: Volume, preprocessing: Preprocessing | None = None) -> Cube:
+def preprocess(volume: Volume | StoredVolume, preprocessing: Preprocessing | None = None) -> Cube:
     """Turn upright, find the head, cut to it, scale its intensities, resample to a cube.
 
     Args:
@@ -101,19 +101,19 @@ def preprocess(volume: Volume, preprocessing: Preprocessing | None = None) -> Cu
         UsageError: ``missing-extra`` if a tool is not installed.
     """
     settings = preprocessing or Preprocessing()
+    if isinstance(volume, StoredVolume):
+        treats = settings.bias or settings.strip
+        volume = volume.scaled() if treats else volume.unscaled
     ras = treated(to_ras(volume), bias=settings.bias, strip=settings.strip)
-    mask = head_mask(ras)
-    box = _head_box_mm(ras, mask, settings)
+    head = find_head(ras)
+    box = _head_box_mm(ras, head, settings)
     affine = _cube_affine(box, settings)
     grid = _block_of(box, affine, ras, settings)
-
-    part = grid.source_box(ras.shape)
-    scaled = _scaled_to_bytes(ras.array, mask, part, settings, ras.source)
-    values = resample(scaled, grid.within(part))
+    window = _window(head, grid.source_box(ras.shape), settings, ras.source)
 
     array = np.zeros((settings.size,) * 3, dtype=np.uint8)
     target = tuple(slice(a, a + n) for a, n in zip(grid.start, grid.shape, strict=True))
-    array[target] = np.rint(values)
+    fill_gray_levels(array[target], ras.array, grid, head, window)
     facts = SourceFacts(ras.shape, ras.voxel_sizes, volume.axcodes)
     return Cube(array, affine, bounds_of(array), facts, ras.findings, volume.source)
 
@@ -128,10 +128,10 @@ def _require(condition: bool, field: str, found: object, expected: str) -> None:
         )
 
 
-def _head_box_mm(ras: Volume, mask: NDArray[np.bool_], settings: Preprocessing) -> Matrix:
+def _head_box_mm(ras: Volume, head: Head, settings: Preprocessing) -> Matrix:
     """Lowest and highest corner ``(2, 3)`` of the head's box in mm, with the margin."""
     parallel = Grid(ras.affine, (0, 0, 0), ras.shape).is_parallel()
-    box = head_box(mask, ras.affine, settings.max_height_mm, parallel=parallel)
+    box = head_box(head, ras, settings.max_height_mm, parallel=parallel)
     return box + np.array([[-settings.margin_mm], [settings.margin_mm]])
 
 
@@ -154,33 +154,43 @@ def _block_of(box: Matrix, affine: Matrix, ras: Volume, settings: Preprocessing)
     return Grid(np.linalg.inv(ras.affine) @ affine, (x, y, z), (i, j, k))
 
 
-def _scaled_to_bytes(
-    array: Floats,
-    mask: NDArray[np.bool_],
-    part: tuple[slice, slice, slice],
-    settings: Preprocessing,
-    name: str,
-) -> Floats:
-    """The part's head scaled to 1 to 255 by robust limits, its background exactly 0."""
-    array, mask = array[part], mask[part]
-    step = max(1, int(np.count_nonzero(mask)) // SAMPLES)
-    low, high = np.percentile(
-        every_nth(array, mask, step), [settings.lower_percentile, settings.upper_percentile]
+def _window(
+    head: Head, part: tuple[slice, slice, slice], settings: Preprocessing, name: str
+) -> Window:
+    """The range of the head's intensities within the part, from its sampled voxels."""
+    sampled = tuple(
+        slice(-(-cut.start // stride), -(-cut.stop // stride))
+        for cut, stride in zip(part, head.blocks.strides, strict=True)
     )
-    if not high > low:
+    mask, values = head.mask[sampled], head.departures[sampled]
+    slowest = Layout.of(mask).order[0]
+    step = max(1, int(np.count_nonzero(mask)) // SAMPLES)
+    thinned = (slice(None),) * slowest + (slice(None, None, step),)
+    inside = _selected(values[thinned], mask[thinned])
+    if not inside.size:
         raise InputError(
             name,
-            f"no contrast: nearly every voxel of the head is {low:g}; expected a scan",
-            "give the scan itself, not a mask",
-            code="no-contrast",
+            "no voxel of the head lies in the cube; expected a head",
+            "check that the file is a scan of a head",
+            code="no-head-found",
         )
-    layout = Layout.of(array)
-    stored, head = layout.stored(array), layout.stored(mask)
-    scaled = np.empty(stored.shape, dtype=np.float32)
-    for plane, source, inside in zip(scaled, stored, head, strict=True):
-        np.subtract(source, np.float32(low), out=plane)
-        plane *= np.float32((HIGHEST - 1) / (high - low))
-        plane += 1
-        np.clip(plane, 1, HIGHEST, out=plane)
-        plane *= inside
-    return layout.restored(scaled)
+    low, high = (
+        quantile(inside, percentile / 100)
+        for percentile in (settings.lower_percentile, settings.upper_percentile)
+    )
+    if high > low:
+        return Window(low, high)
+    raise InputError(
+        name,
+        f"no contrast: nearly every voxel of the head is {head.background + low:g}; expected a "
+        "scan",
+        "give the scan itself, not a mask",
+        code="no-contrast",
+    )
+
+
+def _selected(values: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """``values[mask]`` in memory's order, which is faster where axes are permuted."""
+    order = Layout.of(mask).order
+    selected: Floats = values.transpose(order)[mask.transpose(order)]
+    return selected

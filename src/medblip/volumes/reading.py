@@ -50,7 +50,7 @@ def read_volume(
     """
     limits = limits or ReadLimits()
     source = open_scan(path, root=root, files=files, series=series, limits=limits)
-    return source.read(volume_index, assume_orientation, limits)
+    return source.read(volume_index, assume_orientation, limits).scaled()
 
 
 def scan_sha256(

@@ -24,7 +24,7 @@ from medblip.volumes.locating import (
     unreadable,
 )
 from medblip.volumes.sniffing import FileKind
-from medblip.volumes.volume import Volume
+from medblip.volumes.volume import StoredVolume
 
 
 class ScanSource(Protocol):
@@ -39,7 +39,7 @@ class ScanSource(Protocol):
 
     def read(
         self, volume_index: int | None, assume_orientation: str | None, limits: ReadLimits
-    ) -> Volume:
+    ) -> StoredVolume:
         """Read it; see ``read_volume``."""
 
 
@@ -64,7 +64,7 @@ class ImageSource:
 
     def read(
         self, volume_index: int | None, assume_orientation: str | None, limits: ReadLimits
-    ) -> Volume:
+    ) -> StoredVolume:
         try:
             return read_image_file(self.files, volume_index, assume_orientation, limits)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -61,3 +62,41 @@ class Volume:
             f"Volume({self.source}: {shape} voxels of {voxels} mm, {self.axcodes}, "
             f"intensity {low:.4g} to {high:.4g}, {len(self.findings)} findings)"
         )
+
+
+@dataclass(frozen=True)
+class StoredVolume:
+    """A scan with its intensities as the file stores them, which may be small whole numbers.
+
+    A cube is the same up to a positive factor and an offset of the intensities, so that it is made
+    of ``unscaled`` in half the memory; all else wants ``scaled``.
+
+    Attributes:
+        unscaled: the volume; its array ``(i, j, k)`` is int8, uint8, int16, uint16 or float32.
+        slope, intercept: intensity = stored * slope + intercept, slope more than 0.
+    """
+
+    unscaled: Volume
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def scaled(self) -> Volume:
+        """The volume with float32 intensities."""
+        array = self.unscaled.array.astype(np.float32, copy=False)
+        if (self.slope, self.intercept) != (1.0, 0.0):
+            array = array * np.float32(self.slope)
+            array += np.float32(self.intercept)
+        return replace(self.unscaled, array=array)
+
+
+def keeps_whole_numbers(dtype: np.dtype[Any], slope: float, intercept: float) -> bool:
+    """Whether stored numbers of that type may stay as they are until a cube is made of them.
+
+    They do if scaling in float32 neither reverses them nor makes them overflow or run together.
+    """
+    return (
+        dtype.kind in "iu"
+        and dtype.itemsize <= 2
+        and 1e-20 < slope < 1e20
+        and abs(intercept) < slope * 2**22
+    )

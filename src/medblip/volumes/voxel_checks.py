@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from medblip.errors import InputError
 from medblip.findings import Finding
+from medblip.volumes.volume import StoredVolume
 
 
 def checked_voxels(
@@ -28,13 +29,31 @@ def checked_voxels(
         findings = (_fill_nonfinite(array, name, max_nonfinite_fraction),)
         low, high = float(array.min()), float(array.max())
     if low == high:
-        raise InputError(
-            name,
-            f"no contrast: every voxel is {low:g}; expected a scan",
-            "export the scan again",
-            code="no-contrast",
-        )
+        raise _no_contrast(name, low)
     return array, findings
+
+
+def check_whole_numbers(stored: StoredVolume) -> None:
+    """The same check for whole numbers, which are finite.
+
+    Raises:
+        InputError: ``no-contrast``.
+    """
+    array = stored.unscaled.array
+    few = array[:: max(1, array.shape[0] // 8)]  # enough to see that there are several values
+    if few.min() == few.max() and array.min() == array.max():
+        raise _no_contrast(
+            stored.unscaled.source, float(few.min()) * stored.slope + stored.intercept
+        )
+
+
+def _no_contrast(name: str, value: float) -> InputError:
+    return InputError(
+        name,
+        f"no contrast: every voxel is {value:g}; expected a scan",
+        "export the scan again",
+        code="no-contrast",
+    )
 
 
 def _fill_nonfinite(array: NDArray[np.float32], name: str, max_fraction: float) -> Finding:
