@@ -1,0 +1,1 @@
+"""Questions about scans: their files, the readers of public sets, simulated ones, and scoring."""
