@@ -1,0 +1,1 @@
+"""The paper's tables, run again: their numbers, ours beside them, and what follows."""
