@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from medblip import __version__
 from medblip.cli_convert import convert_app
+from medblip.cli_tables import print_results, print_study
 from medblip.errors import MedBlipError, PartlyDoneError, UsageError
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 
@@ -221,6 +221,7 @@ def prepare(
     from medblip.cohorts.prepare import prepare as run_prepare
     from medblip.cohorts.readers import parse_downloads, with_map, with_settings
     from medblip.cohorts.shards import Shard, fill_cache
+    from medblip.cohorts.summary import summarise
     from medblip.parallel import as_engine
     from medblip.volumes import Preprocessing
     from medblip.volumes.gate import GATE_VERSION, check_plausibility
@@ -249,6 +250,7 @@ def prepare(
         overwrite=overwrite,
         **reading,
     )
+    print_study(summarise(done.study))
     print(f"{out}: {done.used} of {done.found} scans used, {done.skipped} left out")
     if done.skipped:
         raise PartlyDoneError(
@@ -325,6 +327,7 @@ def audit(
     else:
         for finding in result.findings:
             print(finding)
+        print(f"Audit page: {study / 'audit.html'}")
     if any(f.level == "error" for f in result.findings):
         raise typer.Exit(3)
 
@@ -389,7 +392,7 @@ def evaluate(
     if as_json:
         print(json.dumps(results, indent=2))
         return
-    _print_results(results)
+    print_results(results)
     print(f"Report: {page}\n{RESEARCH_USE}")
 
 
@@ -506,22 +509,6 @@ def _print_answer(answer: Any) -> None:
     if answer.picture:
         print(f"Picture: {answer.picture}")
     print(answer.notice)
-
-
-def _print_results(results: dict[str, Any]) -> None:
-    table = Table("", "accuracy", "95% interval", "balanced", "macro AUC")
-    rows = {**results["conditions"], **results["simple_models"]}
-    for entry in rows.values():
-        metrics = entry["metrics"]
-        accuracy = metrics["accuracy"]
-        table.add_row(
-            entry["title"],
-            f"{accuracy['value']:.1%}",
-            f"{accuracy['low']:.1%} to {accuracy['high']:.1%}",
-            f"{metrics['balanced_accuracy']['value']:.1%}",
-            f"{metrics['macro_auc']['value']:.3f}" if metrics["macro_auc"]["value"] else "-",
-        )
-    Console(highlight=False).print(table)
 
 
 def main() -> None:

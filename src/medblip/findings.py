@@ -8,6 +8,7 @@ from typing import Literal
 from medblip.errors import MedBlipError
 
 Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")  # the gravest first
 
 
 @dataclass(frozen=True, slots=True)

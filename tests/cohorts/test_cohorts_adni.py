@@ -251,6 +251,20 @@ def test_lists_complete_each_other_and_the_first_one_wins(tmp_path: Path) -> Non
     assert warning.problem == "visit is m06, but MPRAGEMETA.csv line 2 says m12, which is used"
 
 
+def test_lists_that_say_screening_and_baseline_of_an_image_agree(tmp_path: Path) -> None:
+    merge(tmp_path, merge_row(11, "bl", "2010-01-01", "CN"))
+    touch(tmp_path / f"ADNI_{ptid_of(11)}_MR_MPRAGE_br_raw_20100101120000000_S9_I1.nii")
+    old = {"SubjectID": ptid_of(11), "Visit": "ADNI Screening", "ImageUID": "1"}
+    csv_file(tmp_path / "MPRAGEMETA.csv", [old])
+    new = {"Image Data ID": "I1", "Subject": ptid_of(11), "Visit": "sc", "Acq Date": "1/5/2010"}
+    csv_file(tmp_path / "t1_images_6_01_2024.csv", [new])
+    found = read_adni(tmp_path)
+    assert only(found)["session_id"] == "bl"
+    assert not [f for f in found.findings if f.code == "conflicting-value"]
+    (note,) = (f for f in found.findings if f.code == "screening-merged")
+    assert (note.level, note.where) == ("note", "ADNI/t1_images_6_01_2024.csv line 2")
+
+
 # ---------------------------------------------------------------- identifiers
 
 

@@ -31,7 +31,7 @@ def codes(found: DataSet) -> Counter[str]:
 def test_every_scan_of_the_download_opens_the_right_way_round(tmp_path: Path) -> None:
     make_nacc(tmp_path)
     scans = read_nacc(tmp_path).scans
-    assert len(scans) == 11
+    assert len(scans) == 12
     for scan in scans:
         volume = to_ras(read_volume(tmp_path / scan.path, root=tmp_path))
         left, right = volume.array[:12].mean(), volume.array[12:].mean()

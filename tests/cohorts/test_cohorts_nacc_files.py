@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from vendor_fixtures.loni_files import dicom_slice
 from vendor_fixtures.nacc_rows import (
     ALL,
+    dicom_series,
     flair,
     mri,
     series,
@@ -22,6 +24,10 @@ from medblip.cohorts.dataset import DataSet
 from medblip.cohorts.nacc import read_nacc
 from medblip.cohorts.nacc_series import judge, parse_sidecar, preference
 from medblip.errors import InputError
+from medblip.volumes import Preprocessing
+from medblip.volumes.cache import load_cube
+
+DICOM = "MRI/all/dicom"
 
 
 def only(found: DataSet) -> dict[str, str]:
@@ -115,6 +121,71 @@ def test_dicom_beside_nifti_is_noted(tmp_path: Path) -> None:
     found = read_nacc(root)
     assert (len(found.scans), len(found.refused)) == (1, 0)
     assert codes(found)["dicom-not-read"] == 1
+
+
+def dicom_download(root: Path, members: dict[str, bytes]) -> Path:
+    """One session, mri1, delivered as a zip of DICOM files alone."""
+    tables = ([visit(1, "2010-01-01")], [mri(1, "2010-01-01", "mri1.zip", MRIFIELD="7")])
+    zip_file(small_download(root, *tables, files=False) / DICOM / "mri1.zip", members)
+    return root
+
+
+def test_a_session_of_dicom_alone_is_read_by_its_headers(tmp_path: Path) -> None:
+    root = dicom_download(
+        tmp_path / "data",
+        {
+            **dicom_series("mri1/4", 1, SliceThickness="1.5"),
+            **dicom_series("mri1/2", 2, SliceThickness="1.0"),
+            **dicom_series("mri1/3", 3, MRAcquisitionType="2D"),
+            **dicom_series("mri1/5", 4, Modality="CT"),
+            "mri1/DICOMDIR": dicom_slice(5, 0, PixelData=b""),
+        },
+    )
+    found = read_nacc(root)
+    # thinner slices first, as for sidecars
+    assert [(s.path, s.format) for s in found.scans] == [
+        (f"{DICOM}/mri1.zip/mri1/2", "dicom"),
+        (f"{DICOM}/mri1.zip/mri1/4", "dicom"),
+    ]
+    assert only(found)["field_strength_t"] == "3"
+    (others,) = (f for f in found.findings if f.code == "other-series")
+    for reason in ("MPRAGE_SAG (2D)", "5 (CT)", "mri1 (no image)"):
+        assert reason in others.problem
+    assert codes(found)["dicom-read"] == 1
+    cube = load_cube(root / found.scans[0].path, Preprocessing(size=32), root=root)
+    assert cube.facts.shape == (24, 28, 20)
+
+
+def test_a_loose_tree_of_dicom_is_known_by_its_folder(tmp_path: Path) -> None:
+    zipped = dicom_download(tmp_path / "zip", dicom_series("2", 1))
+    loose = dicom_download(tmp_path / "loose", {})
+    (loose / DICOM / "mri1.zip").unlink()
+    for name, data in dicom_series("here/mri1/2", 1).items():
+        write(loose / name, data)
+    first, second = read_nacc(zipped), read_nacc(loose)
+    assert first.sessions == second.sessions
+    assert [s.path for s in second.scans] == ["here/mri1/2"]
+
+
+def test_dicom_that_cannot_be_told_apart_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    mixed = {**dicom_series("mri1", 1), **dicom_series("mri1/x", 2)}
+    mixed = {name.replace("/x/", "/1"): data for name, data in mixed.items()}
+    found = read_nacc(dicom_download(tmp_path / "mixed", mixed))
+    (refused,) = found.refused
+    assert (refused.code, refused.where) == ("several-series", f"NACC/{DICOM}/mri1.zip/mri1")
+    assert "dcm2niix" in refused.fix
+    assert "mri1234ni" in refused.fix
+    broken = {"mri1/1/0001": b"no DICOM", "mri1/README": b"hello"}
+    (refused,) = read_nacc(dicom_download(tmp_path / "broken", broken)).refused
+    assert (refused.code, refused.where) == ("dicom-only", f"NACC/{DICOM}/mri1.zip")
+    assert "dcm2niix" in refused.fix
+
+
+def test_dicom_without_a_t1_is_a_warning(tmp_path: Path) -> None:
+    flair_alone = dicom_series("mri1/1", 1, SeriesDescription="SAG_3D_FLAIR")
+    found = read_nacc(dicom_download(tmp_path, flair_alone))
+    assert (found.scans, found.refused) == ([], [])
+    assert codes(found)["no-t1"] == codes(found)["other-series"] == 1
 
 
 def test_scans_outside_any_delivery_are_listed(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_bad_scans_are_listed_and_never_stop_the_others(flawed: Path, tmp_path: 
     result = run([flawed], tmp_path)
     assert (result.found, result.used, result.skipped) == (10, 6, 4)
     findings = read_table(result.folder / "findings.tsv")
-    assert list(findings.columns) == ["code", "level", "where", "problem", "fix"]
+    assert list(findings.columns) == ["code", "level", "where", "problem", "fix", "count"]
     errors = findings[findings["level"] == "error"]
     assert len(errors) == errors["where"].nunique() == result.skipped
     by_subject = {where.split("/")[1]: code for where, code in errors[["where", "code"]].to_numpy()}

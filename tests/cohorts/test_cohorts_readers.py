@@ -64,3 +64,14 @@ def test_a_table_needs_a_map_and_a_map_a_table(tmp_path: Path) -> None:
         Download(tmp_path, "table").read("utf-8-sig")
     with pytest.raises(InputError, match=r"absent\.yaml"):
         with_map(parse_downloads(["table", "a"]), tmp_path / "absent.yaml")
+
+
+def test_a_raw_download_that_is_given_as_bids_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Study_Data").mkdir()
+    (tmp_path / "Study_Data/ADNIMERGE.csv").write_text("RID,PTID,VISCODE,DX_bl\n1,a,bl,CN\n")
+    with pytest.raises(InputError, match="use `medblip prepare adni`") as caught:
+        Download(tmp_path).read("utf-8")
+    assert caught.value.code == "other-cohort"
+    (tmp_path / "Study_Data/ADNIMERGE.csv").unlink()
+    with pytest.raises(InputError, match=r"participants\.tsv"):
+        Download(tmp_path).read("utf-8")

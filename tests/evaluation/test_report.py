@@ -27,6 +27,7 @@ from medblip.evaluation.report import (
     Case,
     Comparison,
     GroupResult,
+    PaperSubset,
     ReportContent,
     RunFacts,
     SplitCount,
@@ -108,6 +109,19 @@ def content() -> ReportContent:
             timings={"training": 301.0},
             counts=[SplitCount("zero_shot", "SIM-Z", 30, 40, {"NC": 20, "AD": 20})],
         ),
+        subsets=[
+            PaperSubset(
+                "ADNI-3x200",
+                "subject",
+                CLASSES,
+                200,
+                30,
+                dict.fromkeys(CLASSES, 30),
+                full,
+                (comparison("Record only", probabilities(0.2, seed=2), "image"),),
+            ),
+            PaperSubset("AIBL-3x200", "image", CLASSES, 200, 0, {"NC": 3, "MCI": 1, "AD": 0}, None),
+        ],
         training_rows=[
             {"step": 1, "stage": "alignment", "itc_record": 2.0},
             {"step": 2, "stage": "all", "itc_record": 1.0, "language": 1.5},
@@ -214,6 +228,14 @@ def test_every_section_and_figure_is_there(page: str) -> None:
     assert all(a["alt"] for a in pictures)
 
 
+def test_the_papers_subsets_tell_their_size_and_what_could_not_be_drawn(page: str) -> None:
+    text = " ".join(Elements(page).text.split())
+    assert "ADNI-3x200, one scan a subject3 x 30 scans; in the paper 3 x 200" in text
+    assert "AIBL-3x200, all scans3 x 0 scans" in text
+    assert "nothing to draw: not every label is there" in text
+    assert "scored over these two answers only" in text
+
+
 def test_same_content_gives_the_same_bytes(
     content: ReportContent, page: str, tmp_path: Path
 ) -> None:
@@ -234,8 +256,12 @@ def test_undefined_numbers_are_said_to_be_undefined(content: ReportContent) -> N
 
 
 def test_an_empty_page_still_renders(content: ReportContent) -> None:
-    bare = replace(content, controls=[], simple_models=[], groups=[], cases=[], training_rows=[])
-    assert Elements(render_report(bare)).open == []
+    bare = replace(
+        content, controls=[], simple_models=[], groups=[], cases=[], training_rows=[], subsets=[]
+    )
+    page = render_report(bare)
+    assert Elements(page).open == []
+    assert 'id="subsets"' not in page
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from invented_heads import copy_of, head
+from scipy.sparse.csgraph import connected_components
 from study_maker import make_images, make_sessions, write_study
 
 from medblip.findings import Finding
 from medblip.study.audit import audit
-from medblip.study.duplicates import near_duplicates
+from medblip.study.duplicates import NEAR_DUPLICATE, near_groups
 from medblip.study.study import Study
 from medblip.study.thumbnails import thumbnail
 
 COPIES = ("noise", "scale", "shift", "mirror", "all")
+
+
+def as_lists(blocks: np.ndarray, limit: float = NEAR_DUPLICATE) -> list[list[int]]:
+    return [group.tolist() for group in near_groups(blocks, limit)]
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +34,12 @@ def people() -> np.ndarray:
 @pytest.mark.parametrize("kind", COPIES)
 def test_a_copy_is_found_among_other_heads(people: np.ndarray, kind: str) -> None:
     again = thumbnail(copy_of(head(3), kind)).blocks
-    assert near_duplicates(np.vstack([people, again])).tolist() == [[3, 60]]
+    assert as_lists(np.vstack([people, again])) == [[3, 60]]
 
 
 def test_other_people_and_other_visits_are_no_copies(people: np.ndarray) -> None:
     visits = np.stack([thumbnail(head(person, visit=1)).blocks for person in range(60)])
-    assert near_duplicates(np.vstack([people, visits])).tolist() == []
+    assert as_lists(np.vstack([people, visits])) == []
 
 
 def test_the_first_look_loses_no_pair(people: np.ndarray) -> None:
@@ -43,22 +49,43 @@ def test_the_first_look_loses_no_pair(people: np.ndarray) -> None:
     squares = np.minimum(
         ((unit[:, None] - unit[None]) ** 2).sum(2), ((unit[:, None] - mirrored[None]) ** 2).sum(2)
     )
-    # a limit with hundreds of pairs on both sides, away from any single distance by rounding
-    for limit in np.quantile(squares[np.triu_indices(60, 1)], [0.1, 0.5, 0.9]):
-        expected = np.argwhere(np.triu(squares <= limit, 1)).tolist()
-        found = near_duplicates(people, float(limit)).tolist()
-        differing = {tuple(p) for p in expected} ^ {tuple(p) for p in found}
-        # half floats move a distance by about 1e-5
-        assert all(abs(squares[p] - limit) < 1e-4 for p in differing)
-        assert len(expected) > 100
+    ordered = np.sort(squares[np.triu_indices(60, 1)])
+    gaps = np.diff(ordered)
+    for pairs in (5, 15, 30):
+        # between two distances that differ by more than half floats move them (about 1e-5)
+        after = pairs + int(gaps[pairs : pairs + 10].argmax())
+        limit = float(ordered[after : after + 2].mean())
+        count, label = connected_components(squares <= limit)
+        found = [group for k in range(count) if len(group := np.flatnonzero(label == k)) > 1]
+        assert 1 < count < 60
+        assert as_lists(people, limit) == sorted(group.tolist() for group in found)
+
+
+def test_thousands_of_equal_cubes_are_one_group_in_bounded_memory(people: np.ndarray) -> None:
+    many = [people[0]] * 3000 + list(people[1:])
+    tracemalloc.start()
+    try:
+        groups = near_groups(many)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [group.tolist() for group in groups] == [list(range(3000))]
+    assert peak < 4 * people[0].nbytes * len(many)  # 4.5 million pairs of indices are 72 MB
+
+
+def test_thousands_of_nearly_equal_cubes_are_one_group(people: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    noisy = people[:1] * (1 + rng.normal(0, 0.002, (3000, people.shape[1])))
+    groups = as_lists(np.vstack([noisy.astype(np.float16), people[1:]]))
+    assert groups == [list(range(3000))]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_near_duplicates_of_few_images(count: int) -> None:
+def test_groups_of_few_images(count: int) -> None:
     same = np.stack([thumbnail(head(1)).blocks] * count) if count else np.empty((0, 1728), "f2")
-    assert len(near_duplicates(same)) == count * (count - 1) // 2
+    assert as_lists(same) == ([list(range(count))] if count > 1 else [])
     other = np.stack([thumbnail(head(s)).blocks for s in range(count)]) if count else same
-    assert len(near_duplicates(other)) == 0
+    assert as_lists(other) == []
 
 
 def test_blocks_of_a_centred_cube_are_block_means() -> None:
@@ -140,7 +167,8 @@ def test_level_of_a_copy_depends_on_the_sides(
     }
     finding = by_code(audit(study, thumbnails).findings)[code]
     assert finding.level == level
-    assert finding.problem.startswith("1 pair(s)")
+    assert finding.problem.startswith("1 group(s)")
+    assert finding.problem.endswith("2 images")
     lines = study.images.index[study.images["participant_id"].isin(pair)]
     assert finding.where == f"images.tsv lines {lines[0]}, {lines[1]}"
 
@@ -157,7 +185,7 @@ def test_two_visits_with_one_scan_are_a_note_and_real_visits_are_nothing(tmp_pat
 
     alike = by_code(audit(study, thumbnails(same=True)).findings)  # type: ignore[arg-type]
     assert alike["near-duplicate-visits"].level == "note"
-    assert alike["near-duplicate-visits"].problem.startswith("20 pair(s)")
+    assert alike["near-duplicate-visits"].problem.startswith("20 group(s)")
     assert "near-duplicate" not in alike
     real = by_code(audit(study, thumbnails(same=False)).findings)  # type: ignore[arg-type]
     assert not [code for code in real if code.startswith("near-duplicate")]

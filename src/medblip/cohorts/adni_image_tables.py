@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from medblip.cohorts.adni_codes import named_visit
+from medblip.cohorts.adni_codes import SCREENING, named_visit
 from medblip.cohorts.bids_rows import Cell
 from medblip.cohorts.coding import decode, decode_date
 from medblip.cohorts.collecting import Collector
 from medblip.cohorts.foreign import peek
+from medblip.cohorts.loni_tables import BASELINE
 from medblip.cohorts.vendor_tables import VendorRow, find_table, read_vendor_table, unique_rows
 from medblip.errors import InputError
 from medblip.findings import Finding
@@ -121,10 +122,20 @@ def _facts(row: VendorRow, findings: list[Finding]) -> ImageFacts:
 
 
 def _joined(old: ImageFacts, new: ImageFacts, findings: list[Finding]) -> ImageFacts:
-    """What two lists say together; where they differ the first one is kept, with a warning."""
+    """What two lists say together; where they differ the first one is kept, with a warning.
+
+    Screening and baseline are one visit here, so lists that call it by either name agree.
+    """
     for name in ("subject", "visit", "day"):
         first, second = getattr(old, name), getattr(new, name)
-        if first and second and first != second:
+        if not first or not second or first == second:
+            continue
+        if {first, second} <= {BASELINE, *SCREENING}:
+            problem = (
+                f"{old.where} says {first} of the image, this one {second}: both are {BASELINE}"
+            )
+            findings.append(Finding("screening-merged", "note", new.where, problem))
+        else:
             problem = f"{name} is {second}, but {old.where} says {first}, which is used"
             fix = "correct one of the lists"
             findings.append(Finding("conflicting-value", "warning", new.where, problem, fix))

@@ -24,6 +24,8 @@ from medblip.cohorts.bids_tables import (
     scan_dates,
 )
 from medblip.cohorts.dataset import DataSet, Scan
+from medblip.cohorts.foreign import BIDS, foreign_tables
+from medblip.cohorts.vendor_tables import list_tables
 from medblip.errors import InputError
 from medblip.findings import Finding, Level
 from medblip.storage import sha256_of_file
@@ -46,6 +48,8 @@ def read_bids(root: Path, *, encoding: str = "utf-8-sig") -> DataSet:
     """
     if not root.is_dir():
         raise InputError(str(root), "there is no such folder", code="no-data-set")
+    if not (root / PARTICIPANTS).exists():
+        _refuse_download(root, encoding)
     try:
         cohort, findings = cohort_name(root)
         participants = read_participants(root, encoding)
@@ -56,6 +60,13 @@ def read_bids(root: Path, *, encoding: str = "utf-8-sig") -> DataSet:
     for files in subjects(root):
         reader.add_subject(files)
     return reader.finish()
+
+
+def _refuse_download(root: Path, encoding: str) -> None:
+    """Raise InputError if the folder is a cohort as it is downloaded, which has its own reader."""
+    for finding in foreign_tables(root, list_tables(root), [BIDS], encoding):
+        where = f"{root.name}/{finding.where}"
+        raise InputError(where, finding.problem, finding.fix, code=finding.code)
 
 
 @dataclass

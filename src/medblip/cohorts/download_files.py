@@ -92,19 +92,22 @@ def same_content(root: Path, one: str, other: str) -> bool:
         return False
 
 
-def read_small(root: Path, path: str, archive: str = "") -> bytes:
+def read_small(
+    root: Path, path: str, archive: str = "", *, max_bytes: int = MAX_SMALL_BYTES
+) -> bytes:
     """The bytes of a small file, loose or inside ``archive``.
 
     Raises:
-        InputError: it has more than `MAX_SMALL_BYTES`, leads outside ``root``, or is damaged.
+        InputError: it has more than ``max_bytes``, leads outside ``root``, or is damaged.
     """
     try:
         if archive:
             place = find_place(root / archive, root)
-            return read_member(place.path, path.removeprefix(f"{archive}/"), limits=_LIMITS)
+            limits = ArchiveLimits(max_member_bytes=max_bytes)
+            return read_member(place.path, path.removeprefix(f"{archive}/"), limits=limits)
         located = locate(root / path, root)
-        if located.size > MAX_SMALL_BYTES:
-            problem = f"{located.size} bytes, expected at most {MAX_SMALL_BYTES}"
+        if located.size > max_bytes:
+            problem = f"{located.size} bytes, expected at most {max_bytes}"
             raise InputError(path, problem, "check what it is", code="too-large")
         return located.path.read_bytes()
     except OSError as error:

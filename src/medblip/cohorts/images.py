@@ -93,8 +93,20 @@ def read_image(settings: ImageSettings, task: ImageTask) -> ImageResult | Findin
         problem = f"unexpected {type(error).__name__}: {error}"
         fix = "please report this with the file's header"
         return Finding("unexpected-error", "error", task.where, problem, fix)
-    findings = tuple(replace(finding, where=task.where) for finding in cube.findings)
+    findings = tuple(_of_scan(finding, task) for finding in cube.findings)
     return ImageResult(_row(task.scan, cube), findings, thumbnail(cube.array, cube.voxel_mm))
+
+
+def _of_scan(finding: Finding, task: ImageTask) -> Finding:
+    """A finding about a scan by the name it has in its data set.
+
+    An orientation that the reader gave, as the cohort documents it, is not a guess to warn of.
+    """
+    if finding.code != "orientation-assumed":
+        return replace(finding, where=task.where)
+    letters = task.scan.assume_orientation.rstrip("!")
+    problem = f"the axes are {letters}, as documented for its data set; the file holds none or a"
+    return Finding(finding.code, "note", task.where, f"{problem} wrong orientation")
 
 
 def _row(scan: Scan, cube: Cube) -> dict[str, str]:

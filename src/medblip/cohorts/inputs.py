@@ -23,6 +23,7 @@ _OURS = frozenset(
         "splits.json",
         "subsets.json",
         "findings.tsv",
+        "repeated_notes.tsv",
         "audit.html",
         "audit.json",
     }
@@ -103,7 +104,7 @@ def find_study(out: Path, mark: str, *, overwrite: bool) -> Study | None:
         return Study.load(out)
     if not overwrite:
         problem = "the folder holds a study made from other data or with other arguments"
-        fix = "choose another folder or allow overwriting"
+        fix = "choose another folder, or replace it: --overwrite (overwrite=True)"
         raise UsageError(str(out), problem, fix, code="other-study")
     return None
 

@@ -1,4 +1,4 @@
-"""Read NACC as downloaded: the UDS and MRI tables, and zips or trees of NIfTI series."""
+"""Read NACC as downloaded: the UDS and MRI tables, and zips or trees of NIfTI or DICOM series."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from medblip.cohorts.nacc_deliveries import (
     series_of,
     without_copies,
 )
+from medblip.cohorts.nacc_dicom import CONVERT, dicom_series
 from medblip.cohorts.nacc_options import NaccOptions
 from medblip.cohorts.nacc_rows import MriSession, session_row
 from medblip.cohorts.nacc_tables import Visit, check_id, day_of, read_tables, visits_by_person
@@ -30,17 +31,18 @@ from medblip.study.schema import SESSION_FIELDS
 
 __all__ = ["NaccOptions", "read_nacc"]
 
+_FIX_NIFTI = "give it a sidecar that says what it is, or leave it out"
 _KNOWN_FIELDS = ("1", "2")  # 1.5 T and 3 T in MRIFIELD
 
 
 def read_nacc(
     root: Path, *, encoding: str = "utf-8-sig", options: NaccOptions | None = None
 ) -> DataSet:
-    """Read NACC; sidecars are opened, images are not.
+    """Read NACC; sidecars are opened, and of DICOM a few headers, images are not.
 
     A row of the MRI table is a session. Its files are found by the names in ``NACCMRFI``, as zips
-    or as folders, and their 3D T1-weighted series by the sidecars; the rule of the primary one is
-    `medblip.cohorts.nacc_series.preference`. The nearest UDS visit within
+    or as folders, and their 3D T1-weighted series by the sidecars or DICOM headers; the rule of
+    the primary one is `medblip.cohorts.nacc_series.preference`. The nearest UDS visit within
     ``options.window_days`` gives label and scores.
 
     Args:
@@ -103,7 +105,7 @@ class _Reader:
             self.collector.note("partly-delivered", "note", row.where, problem)
         scans = self._scans(parts)
         if not scans:
-            self._refuse_without_t1(row, parts)
+            self._note_without_t1(row, parts)
             return
         try:
             mri = self._session(row)
@@ -114,8 +116,9 @@ class _Reader:
             self.collector.refuse((series.path for series in scans), error)
             return
         self._check_match(mri, match)
-        images = [Image(series.path, number) for number, series in enumerate(scans, start=1)]
+        images = [Image(s.path, number, format=s.format) for number, s in enumerate(scans, start=1)]
         self.collector.add(values, images)
+        self.counts["dicom-read"] += images[0].format == "dicom"
 
     def refuse_unknown(self) -> None:
         """Scans of deliveries that no row of the MRI table names."""
@@ -138,6 +141,10 @@ class _Reader:
                 "have Craft story scores, which run to 44 and are not put into Logical Memory"
             ),
             "dicom-not-read": "were also delivered as DICOM, of which nothing is read",
+            "dicom-read": (
+                "were delivered as DICOM alone; their series are told by the headers, by the rule "
+                "for sidecars"
+            ),
             "unverified-zip-name": (
                 f"were found by a name that ends in {self.options.nifti_mark!r}, which is inferred"
             ),
@@ -177,40 +184,40 @@ class _Reader:
         return MriSession(person, session, row, day, self.visits.get(person, []))
 
     def _scans(self, parts: Sequence[Delivery]) -> list[Series]:
-        """The T1-weighted series of a session, best first; what is none of them is listed."""
+        """The T1-weighted series of a session, best first; what is none of them is listed.
+
+        DICOM is read only where there is no NIfTI file.
+        """
         copies = Copies(self.collector)
-        scans = []
+        scans: list[Series] = []
+        only_dicom = not any(part.images for part in parts)
         for part in without_copies(parts, self.collector):
             series = series_of(part, self.collector)
+            if only_dicom and not part.damaged:
+                series = dicom_series(part, self.collector)
             note_others(part, series, self.collector)
             self._refuse_bad(series)
             scans += [
                 s
                 for s in series
                 if s.judgement.verdict == "t1"
-                and copies.is_first(part.inside(s.stem), ImageFile(s.path, s.path))
+                and copies.is_first(part.inside(s.stem), ImageFile(s.path, s.first_file or s.path))
             ]
-        self.counts["dicom-not-read"] += bool(scans) and any(part.is_dicom for part in parts)
+        beside = bool(scans) and not only_dicom and any(part.is_dicom for part in parts)
+        self.counts["dicom-not-read"] += beside
         return sorted(scans, key=lambda s: s.preference)
 
     def _refuse_bad(self, series: Sequence[Series]) -> None:
         for found in series:
             judged = found.judgement
             if judged.verdict == "refused":
-                fix = "give it a sidecar that says what it is, or leave it out"
+                fix = CONVERT if found.format == "dicom" else _FIX_NIFTI
                 error = InputError(found.path, judged.reason, fix, code=judged.code)
                 self.collector.refuse([found.path], error)
 
-    def _refuse_without_t1(self, row: VendorRow, parts: Sequence[Delivery]) -> None:
+    def _note_without_t1(self, row: VendorRow, parts: Sequence[Delivery]) -> None:
         if any(part.damaged for part in parts):
             return  # it is listed, and may hold the T1
-        dicom = [part.place for part in parts if part.is_dicom]
-        if dicom and not any(part.images for part in parts):
-            problem = "only DICOM was delivered, whose sequences are not told apart here"
-            fix = "get the NIfTI zip, or convert it with its sidecars: dcm2niix -b y -z y FOLDER"
-            error = InputError(dicom[0], problem, fix, code="dicom-only")
-            self.collector.refuse(dicom, error)
-            return
         problem = f"none of the series of {row['NACCMRFI']} is a 3D T1-weighted scan of a head"
         fix = "see the notes on its series"
         self.collector.note("no-t1", "warning", parts[0].place, problem, fix)

@@ -1,4 +1,4 @@
-"""What was delivered for an MRI session: a zip of NIfTI files, or the tree a user made of it.
+"""What was delivered for an MRI session: a zip of NIfTI or DICOM, or the tree a user made of it.
 
 ``NACCMRFI`` names the zip of the original files (``mri1234.zip``, or a name that starts with the
 NACCID). A delivery is known by that name, whether it is still a zip or a folder somewhere.
@@ -31,7 +31,7 @@ class Delivery:
         archive: the zip's path; empty for a folder.
         files: paths of what is in it, relative to the download.
         mark: the same for two zips of equal contents; empty for a folder.
-        damaged: whether it is a zip that cannot be listed, which was refused.
+        damaged: whether nothing of it can be read, for which it was refused.
     """
 
     name: str
@@ -48,11 +48,14 @@ class Delivery:
         return sorted(found)
 
     @property
+    def slices(self) -> list[str]:
+        """Paths of the files that may be DICOM slices by their names."""
+        return [p for p in self.files if _DICOM.fullmatch(PurePosixPath(p).suffix.lstrip("."))]
+
+    @property
     def is_dicom(self) -> bool:
         """Whether it holds DICOM slices and no NIfTI file."""
-        return not self.images and any(
-            _DICOM.fullmatch(PurePosixPath(path).suffix.lstrip(".")) for path in self.files
-        )
+        return not self.images and bool(self.slices)
 
     @property
     def is_named(self) -> bool:
@@ -66,19 +69,23 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Series:
-    """One NIfTI file with what its sidecar says.
+    """One NIfTI file with what its sidecar says, or a folder of DICOM slices with their header.
 
     Attributes:
         path: relative to the download.
         stem: the path without suffix.
-        facts: the sidecar; empty if there is none that can be read.
+        facts: the sidecar, or what one would say; empty if there is none that can be read.
         judgement: whether it is a T1-weighted head.
+        format: ``nifti`` or ``dicom``.
+        first_file: of a folder, the file whose bytes stand for it; empty for a file.
     """
 
     path: str
     stem: str
     facts: dict[str, object]
     judgement: Judgement
+    format: str = "nifti"
+    first_file: str = ""
 
     @property
     def preference(self) -> tuple[int, int, float, str]:

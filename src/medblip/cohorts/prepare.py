@@ -12,7 +12,8 @@ import medblip
 from medblip.cohorts.dataset import DataSet
 from medblip.cohorts.images import Check, ImageResult, ImageSettings, ImageTask, read_image
 from medblip.cohorts.inputs import SplitArguments, check_places, find_study, fingerprint
-from medblip.cohorts.readers import Download
+from medblip.cohorts.readers import BIDS, Download
+from medblip.cohorts.repeated import write_findings
 from medblip.errors import InputError, UsageError
 from medblip.findings import Finding
 from medblip.parallel import Engine, as_engine, run_all
@@ -53,7 +54,6 @@ from medblip.study.thumbnails import Thumbnail
 from medblip.volumes.preprocessing import Preprocessing
 
 _ANY_WRITE_S = 24 * 3600.0  # no cube takes so long to write; others may fill the cache
-_FINDING_COLUMNS = ["code", "level", "where", "problem", "fix"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class PreparedStudy:
     Attributes:
         study: the study, loaded from its folder.
         reused: the folder was already complete for these sources and arguments.
-        findings: of the data sets and scans, as in ``findings.tsv``; empty when reused.
+        findings: of the data sets and scans, each by itself; empty when reused.
         audit: of the study as a whole, as in ``audit.html``; empty when reused.
     """
 
@@ -189,7 +189,7 @@ def _write_study(
     """Write all files of the folder, ``study.json`` last, and return the study and its audit."""
     (out / STUDY_FILE).unlink(missing_ok=True)  # from here to the end the folder is incomplete
     remove_leftovers(out)
-    _write_findings(out, read.findings)
+    write_findings(out, read.findings)
     if read.images.empty:
         problem = f"none of {read.found} scan(s) can be used"
         fix = f"see {out / FINDINGS_FILE} for each"
@@ -249,7 +249,11 @@ def read_sources(downloads: Sequence[Download], encoding: str) -> list[DataSet]:
         for data_set in download.read(encoding):
             if data_set.cohort in data_sets:
                 problem = f"two data sets are called {data_set.cohort!r}"
-                fix = "give each its own Name in dataset_description.json"
+                fix = (
+                    "give each its own Name in dataset_description.json"
+                    if download.kind == BIDS
+                    else "name a download once, all its parts in one folder"
+                )
                 raise InputError(str(download.root), problem, fix, code="same-cohort")
             data_sets[data_set.cohort] = data_set
     return list(data_sets.values())
@@ -343,11 +347,6 @@ def _session_table(data_sets: list[DataSet], images: pd.DataFrame) -> pd.DataFra
 
 def _image_table(images: list[dict[str, str]]) -> pd.DataFrame:
     return pd.DataFrame(images, columns=[column.name for column in IMAGE_COLUMNS], dtype=str)
-
-
-def _write_findings(out: Path, findings: list[Finding]) -> None:
-    rows = [finding.as_dict() for finding in findings]
-    write_table(out / FINDINGS_FILE, pd.DataFrame(rows, columns=_FINDING_COLUMNS, dtype=str))
 
 
 def _cubes_exist(study: Study, cache: Path) -> bool:

@@ -146,4 +146,4 @@ def _options(kind: str, given: Mapping[str, Any]) -> Any:
         raise UsageError(where, problem, code="bad-setting") from None
 
 
-__all__ = ["KINDS", "READERS", "Download", "parse_downloads", "with_map", "with_settings"]
+__all__ = ["BIDS", "KINDS", "READERS", "Download", "parse_downloads", "with_map", "with_settings"]

@@ -49,6 +49,41 @@ class GroupResult:
 
 
 @dataclass(frozen=True)
+class PaperSubset:
+    """One of the paper's named subsets, answered over its own labels.
+
+    Attributes:
+        name: as in the paper, e.g. ``ADNI-3x200``.
+        unit: ``subject``, one scan of each, or ``image``, all scans.
+        labels: its labels; only their answers were candidates.
+        wanted: scans of each label in the paper.
+        drawn: scans of each label here.
+        available: scans to draw from, by label.
+        full: the full model's numbers; None where nothing could be drawn.
+        controls: the model with inputs withheld.
+    """
+
+    name: str
+    unit: Literal["subject", "image"]
+    labels: tuple[str, ...]
+    wanted: int
+    drawn: int
+    available: Mapping[str, int]
+    full: ClassificationMetrics | None
+    controls: tuple[Comparison, ...] = ()
+
+    @property
+    def size(self) -> str:
+        """What it holds, and that it is smaller than the paper's where it is."""
+        kinds = len(self.labels)
+        text = f"{kinds} x {self.drawn} scans"
+        if self.drawn >= self.wanted:
+            return text
+        there = ", ".join(f"{label} {count}" for label, count in self.available.items())
+        return f"{text}; in the paper {kinds} x {self.wanted} (here to draw from: {there})"
+
+
+@dataclass(frozen=True)
 class Calibration:
     """How probabilities were calibrated, and how well that held.
 
@@ -143,6 +178,7 @@ class ReportContent:
         show_records: print record text in the cases; only simulated records may be printed.
         full: the full model on the test set.
         calibration, controls, simple_models, groups, cases, run: see their classes.
+        subsets: the paper's named subsets, where the study has their cohorts.
         training_rows: lines of ``metrics.jsonl``, see ``figures.training_curves``.
         limitations: paragraphs beside the standing ones.
     """
@@ -160,6 +196,7 @@ class ReportContent:
     groups: Sequence[GroupResult]
     cases: Sequence[Case]
     run: RunFacts
+    subsets: Sequence[PaperSubset] = ()
     training_rows: Sequence[Mapping[str, Any]] = ()
     limitations: Sequence[str] = field(default=())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from medblip.training.token_cache import TokenCache
 
 Condition = Literal["full", "record", "image", "other_image", "blank_image"]
 BATCH = 20
+
+# In the place of a cube's name.
+NO_IMAGE = ""
+BLANK_IMAGE = "(blank)"
+_STANDING: dict[Condition, str] = {"record": NO_IMAGE, "blank_image": BLANK_IMAGE}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,18 @@ CONTROLS: dict[Condition, ControlText] = {
 }
 
 
+class ModelInput(NamedTuple):
+    """What the model is shown of one example; two equal ones get the same answer.
+
+    Attributes:
+        record: text; empty where none is given.
+        image: name of a cube, `NO_IMAGE` or `BLANK_IMAGE`.
+    """
+
+    record: str
+    image: str
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A model with all it needs to score study examples under any condition."""
@@ -55,40 +72,40 @@ class Scorer:
     cache: TokenCache
     form: RecordForm
 
-    def score(
-        self, examples: Sequence[Example], condition: Condition, *, seed: int = 0, progress: bool
-    ) -> NDArray[np.float32]:
-        """Log-probability of each answer, ``(examples, len(LABELS))``."""
-        if not examples:
-            return np.zeros((0, len(LABELS)), np.float32)
-        shown = other_subjects(examples, seed) if condition == "other_image" else list(examples)
-        starts = range(0, len(examples), BATCH)
-        title = CONTROLS[condition].title
-        bar = tqdm(starts, desc=f"Answering: {title}", unit="batch", disable=not progress)
-        parts = [
-            self._score_batch(examples[s : s + BATCH], shown[s : s + BATCH], condition) for s in bar
-        ]
-        return np.concatenate(parts)
-
-    def _score_batch(
-        self, examples: Sequence[Example], shown: Sequence[Example], condition: Condition
-    ) -> NDArray[np.float32]:
+    def inputs(
+        self, examples: Sequence[Example], condition: Condition, *, seed: int = 0
+    ) -> list[ModelInput]:
+        """What the model sees of each example under a condition."""
         records = ["" if condition == "image" else self.form.text(e.fields) for e in examples]
+        if condition in _STANDING:
+            images = [_STANDING[condition]] * len(examples)
+        elif condition == "other_image":
+            images = [e.cube for e in other_subjects(examples, seed)]
+        else:
+            images = [e.cube for e in examples]
+        return [ModelInput(*pair) for pair in zip(records, images, strict=True)]
+
+    def score(
+        self, inputs: Sequence[ModelInput], *, title: str, progress: bool
+    ) -> NDArray[np.float32]:
+        """Log-probability of each answer, ``(inputs, len(LABELS))``; all with an image, or none."""
+        if not inputs:
+            return np.zeros((0, len(LABELS)), np.float32)
+        starts = range(0, len(inputs), BATCH)
+        bar = tqdm(starts, desc=f"Answering: {title}", unit="batch", disable=not progress)
+        return np.concatenate([self._score_batch(inputs[s : s + BATCH]) for s in bar])
+
+    def _score_batch(self, inputs: Sequence[ModelInput]) -> NDArray[np.float32]:
+        records = [i.record for i in inputs]
+        without = inputs[0].image == NO_IMAGE
+        tokens = None if without else [self._tokens(i.image) for i in inputs]
         with autocast(self.model.query_tokens.device, self.cache.precision):
-            scores = score_labels(
-                self.model, self.processor.prompts, records, self._tokens(shown, condition)
-            )
+            scores = score_labels(self.model, self.processor.prompts, records, tokens)
         array: NDArray[np.float32] = scores.float().cpu().numpy()
         return array
 
-    def _tokens(
-        self, shown: Sequence[Example], condition: Condition
-    ) -> list[NDArray[np.float32]] | None:
-        if condition == "record":
-            return None
-        if condition == "blank_image":
-            return [self.cache.blank] * len(shown)
-        return [self.cache.tokens(e.cube) for e in shown]
+    def _tokens(self, image: str) -> NDArray[np.float32]:
+        return self.cache.blank if image == BLANK_IMAGE else self.cache.tokens(image)
 
 
 def other_subjects(examples: Sequence[Example], seed: int) -> list[Example]:

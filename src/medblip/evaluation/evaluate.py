@@ -17,9 +17,12 @@ from tqdm import tqdm
 
 from medblip.errors import InputError
 from medblip.evaluation.calibration import Temperature, fit_temperature
+from medblip.evaluation.content import PaperSubset
 from medblip.evaluation.controls import CONTROLS, Condition, Scorer
 from medblip.evaluation.intervals import PairedDifference, paired_difference
+from medblip.evaluation.kept_scores import KeptScores
 from medblip.evaluation.metrics import ClassificationMetrics, classification_metrics
+from medblip.evaluation.paper_subsets import evaluate_subsets, subset_as_dict, subset_tasks
 from medblip.evaluation.simple_models import (
     FeatureTable,
     downsample_cube,
@@ -78,6 +81,7 @@ class Evaluation:
         conditions: full model and controls, calibrated; keyed as in :data:`CONTROLS`.
         simple: simple models by name.
         zero_shot_full: the full model on ``zero_shot``.
+        subsets: the paper's named subsets, where the study has their cohorts.
     """
 
     recipe: Recipe
@@ -88,6 +92,7 @@ class Evaluation:
     conditions: Mapping[Condition, Scored]
     simple: Mapping[str, Scored]
     zero_shot_full: Scored
+    subsets: tuple[PaperSubset, ...] = ()
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -121,12 +126,13 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the model of a run folder on the study's test and zero-shot subjects.
 
-    One session a subject, the first. Writes ``results.json``, ``predictions.tsv`` and the
-    temperature (beside the checkpoint). Scores are kept per condition, so that an interrupted
-    evaluation goes on where it stopped.
+    One session a subject, the first; and the paper's named subsets of the study. Writes
+    ``results.json``, ``predictions.tsv`` and the temperature (beside the checkpoint). Scores are
+    kept per condition, so that an interrupted evaluation goes on where it stopped.
 
     Raises:
-        InputError: the run is not finished, or its checkpoint is damaged.
+        InputError: the run is not finished, its checkpoint is damaged, or the named subsets do
+            not fit the study.
     """
     if not (run / DONE_FILE).exists():
         raise InputError(
@@ -139,8 +145,10 @@ def evaluate(
     study = study.dropping_label_defining_fields(recipe.record.drop_label_defining_fields)
     scorer = _scorer(run, recipe, cubes, tokens)
     splits = {n: study.examples(n, "first") for n in EVALUATED}
-    scorer.cache.fill([e.cube for es in splits.values() for e in es], progress=progress)
-    kept = _KeptScores(run / SCORES_FOLDER, scorer, progress)
+    named = subset_tasks(study)
+    everyone = [*splits.values(), *(task.examples for task in named)]
+    scorer.cache.fill([e.cube for examples in everyone for e in examples], progress=progress)
+    kept = KeptScores(run / SCORES_FOLDER, scorer, progress)
 
     validation = splits["validation"]
     temperature = Temperature()
@@ -162,6 +170,7 @@ def evaluate(
         conditions=conditions,
         simple=_simple_models(study, test, scorer.cache, cubes, recipe, progress),
         zero_shot_full=_scored("full", temperature, zero_shot),
+        subsets=tuple(evaluate_subsets(named, kept, temperature)),
     )
     measured = results(evaluation)
     write_json(run / RESULTS_FILE, measured)
@@ -179,30 +188,6 @@ def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
     processor = MedBlipProcessor.from_pretrained(run / MODEL_FOLDER)
     cache = TokenCache(model, cubes, tokens, precision)
     return Scorer(model, processor, cache, recipe.record.form)
-
-
-@dataclass(frozen=True)
-class _KeptScores:
-    """Scores on disk, by split and condition; made only where they are absent."""
-
-    folder: Path
-    scorer: Scorer
-    progress: bool
-
-    def scores(
-        self, split: str, examples: Sequence[Example], condition: Condition
-    ) -> NDArray[np.float32]:
-        file = self.folder / f"{split}.{condition}.tsv"
-        key = [f"{e.participant_id}/{e.session_id}" for e in examples]
-        if file.exists():
-            table = pd.read_csv(file, sep="\t", dtype={"key": str})
-            if list(table["key"]) == key:
-                return table[list(LABELS)].to_numpy(np.float32)
-        scores = self.scorer.score(examples, condition, progress=self.progress)
-        table = pd.DataFrame(scores.astype(np.float64), columns=list(LABELS))
-        table.insert(0, "key", key)
-        write_text(file, table.to_csv(sep="\t", index=False))
-        return scores
 
 
 def _scored(name: Condition, temperature: Temperature, scores: NDArray[np.float32]) -> Scored:
@@ -273,6 +258,7 @@ def results(evaluation: Evaluation) -> dict[str, Any]:
         ).as_dict()
         if zero_shot
         else None,
+        "subsets": [subset_as_dict(subset) for subset in evaluation.subsets],
     }
 
 

@@ -7,6 +7,7 @@ and a content security policy forbids the rest.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,6 +20,7 @@ from medblip.evaluation.content import (
     Case,
     Comparison,
     GroupResult,
+    PaperSubset,
     ReportContent,
     RunFacts,
     SplitCount,
@@ -29,6 +31,7 @@ __all__ = [
     "Case",
     "Comparison",
     "GroupResult",
+    "PaperSubset",
     "ReportContent",
     "RunFacts",
     "SplitCount",
@@ -88,10 +91,16 @@ def render_report(content: ReportContent) -> str:
             full, content.controls, content.simple_models, content.calibration
         ),
         figures=_figures(content),
+        subset_controls=_control_titles(content.subsets),
         limitations=[*STANDING_LIMITATIONS, *content.limitations],
         research_use=notice.RESEARCH_USE,
         simulated_data=notice.SIMULATED_DATA,
     )
+
+
+def _control_titles(subsets: Sequence[PaperSubset]) -> list[str]:
+    """Of the controls of the subsets, which are the same for all that could be drawn."""
+    return list(dict.fromkeys(c.title for subset in subsets for c in subset.controls))
 
 
 def _figures(content: ReportContent) -> dict[str, Markup]:

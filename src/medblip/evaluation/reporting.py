@@ -27,8 +27,8 @@ from medblip.evaluation.report import write_report
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.study import Example, Study
 from medblip.training.card_facts import split_facts
-from medblip.training.run_folder import ENVIRONMENT_FILE, METRICS_FILE
 from medblip.training.metrics_file import MetricsFile
+from medblip.training.run_folder import ENVIRONMENT_FILE, METRICS_FILE
 from medblip.volumes import read_cube
 from medblip.volumes.slices import three_planes_png
 
@@ -76,6 +76,7 @@ def report_content(
         controls=[_comparison(measured[n]) for n in evaluation.conditions if n != "full"],
         simple_models=[_comparison(measured[n]) for n in evaluation.simple],
         groups=_groups(evaluation),
+        subsets=evaluation.subsets,
         cases=_cases(evaluation, cubes, study.info.simulated),
         run=RunFacts(
             commands=commands,

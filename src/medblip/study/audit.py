@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from medblip.errors import InputError
-from medblip.findings import Finding
+from medblip.findings import LEVELS, Finding
 from medblip.notice import RESEARCH_USE
 from medblip.storage import write_json
 from medblip.study.balance import check_balance, compare, label_table, missing_table, split_table
 from medblip.study.comparisons import Comparison
-from medblip.study.duplicates import check_near_duplicates, near_pairs
+from medblip.study.duplicates import check_near_duplicates, group_images
 from medblip.study.leakage import (
     Predictability,
     check_predictability,
@@ -39,7 +39,6 @@ from medblip.study.visits import (
 AUDIT_SCHEMA = "medblip-audit/1"
 
 Thumbnails = Mapping[str, Thumbnail]
-_LEVELS = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def audit(study: Study, thumbnails: Thumbnails | None = None) -> Audit:
     odd = outliers(_with_cohort(study), thumbnails)
     findings = [
         *hard_findings(study),
-        *check_near_duplicates(near_pairs(study.images, study.splits, thumbnails)),
+        *check_near_duplicates(group_images(study.images, study.splits, thumbnails)),
         *_check_compared(study, thumbnails),
         *check_visits_as_subjects(study.sessions, study.splits),
         *check_shared_ids(study.sessions, study.splits),
@@ -95,7 +94,7 @@ def audit(study: Study, thumbnails: Thumbnails | None = None) -> Audit:
         *check_unlabelled(study.sessions),
         *_check_subsets(study),
     ]
-    findings.sort(key=lambda finding: _LEVELS.index(finding.level))
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return Audit(
         findings,
         measured,

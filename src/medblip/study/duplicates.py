@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,42 +27,91 @@ _SAME_PERSON = "they belong to one person: give them one participant_id and prep
 _LOOK = "look at both; if they show one person give them one participant_id and prepare again"
 
 
-def near_duplicates(
+def near_groups(
     blocks: Sequence[NDArray[np.float16]] | NDArray[np.float16], limit: float = NEAR_DUPLICATE
-) -> NDArray[np.intp]:
-    """Pairs of rows that show the same scan, or one and the mirror image of the other.
+) -> list[NDArray[np.intp]]:
+    """Groups of rows that show the same scan, or one and the mirror image of the other.
+
+    Two rows are alike up to ``limit``; a group is what such likenesses connect. Groups, not pairs:
+    one cube under a thousand names is one group, and half a million pairs.
 
     Args:
         blocks: ``(images, side ** 3)``, or a row for each, the blocks of their thumbnails.
         limit: largest squared distance of two rows of length 1 that is a copy.
 
     Returns:
-        ``(pairs, 2)`` row numbers, the lower first, sorted. Exact: the first look, at an orthogonal
-        projection, only leaves out pairs that are further apart than ``limit``.
+        Row numbers of each group of two or more, ascending, groups by their first row. Exact: the
+        first look, at an orthogonal projection, only leaves out pairs that are further apart than
+        ``limit``. Memory grows with the images, whatever the pairs.
     """
     unit = _unit(blocks)
-    found = np.concatenate([_close(unit, limit, mirror) for mirror in (False, True)])
-    pairs: NDArray[np.intp] = np.unique(found, axis=0)
-    return pairs
+    first_of = _first_of_equals(unit)
+    distinct = np.unique(first_of)
+    groups = _Groups(len(distinct))
+    for mirror in (False, True):
+        _join_close(unit[distinct], limit, mirror, groups)
+    label = groups.label[np.searchsorted(distinct, first_of)]
+    order = np.argsort(label, kind="stable")
+    starts = np.flatnonzero(np.diff(label[order])) + 1
+    found = [rows for rows in np.split(order, starts) if len(rows) > 1]
+    return sorted(found, key=lambda rows: int(rows[0]))
 
 
-def _close(unit: NDArray[np.float16], limit: float, mirror: bool) -> NDArray[np.intp]:
-    """Pairs ``i < j`` of which j, mirrored if so wished, lies within ``limit`` of i."""
+class _Groups:
+    """Which rows were found to be connected so far.
+
+    Attributes:
+        label: of each row the lowest row of its group.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.label = np.arange(rows)
+
+    def join(self, row: int, others: NDArray[np.intp]) -> None:
+        """Connect a row with others."""
+        labels = np.unique(self.label[[row, *others]])
+        self.label[np.isin(self.label, labels)] = labels[0]
+
+
+def _first_of_equals(unit: NDArray[np.float16]) -> NDArray[np.intp]:
+    """Of each row the first row with the same values."""
+    first: dict[bytes, int] = {}
+    digests = (hashlib.sha256(row.tobytes()).digest() for row in unit)
+    return np.array([first.setdefault(d, i) for i, d in enumerate(digests)], np.intp)
+
+
+def _join_close(unit: NDArray[np.float16], limit: float, mirror: bool, groups: _Groups) -> None:
+    """Connect rows ``i < j`` of which j, mirrored if so wished, lies within ``limit`` of i."""
     one = _pooled(unit, False)
     two = _pooled(unit, True) if mirror else one
     # |a - b|^2 <= limit as one matrix product: a.b - |a|^2 / 2 - |b|^2 / 2 >= -limit / 2.
     ones = np.ones(len(unit), np.float32)
     left = np.column_stack([one, -_half_square(one), ones])
     right = np.column_stack([two, ones, -_half_square(two)])
-    kept = [np.empty((0, 2), np.intp)]
     for start in range(0, len(unit), _ROWS_AT_ONCE):
-        block = left[start : start + _ROWS_AT_ONCE] @ right[start:].T
-        first, second = np.nonzero(block > -limit / 2 - _FLOAT32_SLACK)
-        pairs = np.stack([first, second], axis=1)[first < second] + start
-        for chunk in np.array_split(pairs, len(pairs) // _ROWS_AT_ONCE + 1):
-            difference = _rows(unit, chunk[:, 0], False) - _rows(unit, chunk[:, 1], mirror)
-            kept.append(chunk[np.einsum("ij,ij->i", difference, difference) <= limit])
-    return np.concatenate(kept)
+        near = left[start : start + _ROWS_AT_ONCE] @ right[start:].T > -limit / 2 - _FLOAT32_SLACK
+        for i in np.flatnonzero(near.sum(axis=1) > (not mirror)):  # itself is no other row
+            others = np.flatnonzero(near[i, i + 1 :]) + start + i + 1
+            _join_row(unit, int(start + i), others, limit, mirror, groups)
+
+
+def _join_row(
+    unit: NDArray[np.float16],
+    row: int,
+    others: NDArray[np.intp],
+    limit: float,
+    mirror: bool,
+    groups: _Groups,
+) -> None:
+    """Connect a row with those of ``others`` that are close; who is connected is not compared."""
+    itself = _rows(unit, np.array([row]), False)
+    for start in range(0, len(others), _ROWS_AT_ONCE):
+        chunk = others[start : start + _ROWS_AT_ONCE]
+        chunk = chunk[groups.label[chunk] != groups.label[row]]
+        difference = itself - _rows(unit, chunk, mirror)
+        close = chunk[np.einsum("ij,ij->i", difference, difference) <= limit]
+        if close.size:
+            groups.join(row, close)
 
 
 def _unit(blocks: Sequence[NDArray[np.float16]] | NDArray[np.float16]) -> NDArray[np.float16]:
@@ -142,72 +192,80 @@ def check_equal_files(images: pd.DataFrame, splits: Splits) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class NearPairs:
-    """Pairs of images that are nearly equal though their files differ.
+class NearGroups:
+    """Groups of images that are nearly equal though their files differ; each group in one list.
 
     Attributes:
-        two_subjects: line numbers of ``images.tsv``, ``(pairs, 2)``, on one side of the split.
-        both_sides: the same for pairs of two subjects across the split.
-        two_visits: the same for pairs of one subject's sessions.
+        both_sides: line numbers of ``images.tsv`` of each group with subjects across the split.
+        two_subjects: of each with several subjects on one side.
+        two_visits: of each with several sessions of one subject.
     """
 
-    two_subjects: NDArray[np.int64]
-    both_sides: NDArray[np.int64]
-    two_visits: NDArray[np.int64]
+    both_sides: tuple[NDArray[np.int64], ...] = ()
+    two_subjects: tuple[NDArray[np.int64], ...] = ()
+    two_visits: tuple[NDArray[np.int64], ...] = ()
 
 
-def near_pairs(
+def group_images(
     images: pd.DataFrame, splits: Splits, thumbnails: Mapping[str, Thumbnail]
-) -> NearPairs:
+) -> NearGroups:
     """Compare all images that have a thumbnail under their cube's name."""
     rows = images[images["cube"].isin(list(thumbnails))]
-    none = np.empty((0, 2), np.int64)
-    if len(rows) < 2:
-        return NearPairs(none, none, none)
-    pairs = near_duplicates([thumbnails[name].blocks for name in rows["cube"]])
-    first, second = rows.iloc[pairs[:, 0]], rows.iloc[pairs[:, 1]]
+    rows = rows.assign(side=rows["participant_id"].map(splits.split_of()))
+    both: list[NDArray[np.int64]] = []
+    subjects: list[NDArray[np.int64]] = []
+    visits: list[NDArray[np.int64]] = []
+    blocks = [thumbnails[name].blocks for name in rows["cube"]]
+    for members in near_groups(blocks):
+        group = rows.iloc[members]
+        lines = group.index.to_numpy()
+        if group["sha256"].nunique() == 1:
+            continue  # equal files, which `check_equal_files` tells of
+        if group["side"].nunique() > 1:
+            both.append(lines)
+        elif group["participant_id"].nunique() > 1:
+            subjects.append(lines)
+        elif group["session_id"].nunique() > 1:
+            visits.append(lines)
+    return NearGroups(tuple(both), tuple(subjects), tuple(visits))
 
-    def equal(column: str) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = first[column].to_numpy() == second[column].to_numpy()
-        return same
 
-    sides = [part["participant_id"].map(splits.split_of()).to_numpy() for part in (first, second)]
-    lines = np.stack([first.index.to_numpy(), second.index.to_numpy()], axis=1)
-    differ, person, side = ~equal("sha256"), equal("participant_id"), sides[0] == sides[1]
-    return NearPairs(
-        two_subjects=lines[differ & ~person & side],
-        both_sides=lines[differ & ~person & ~side],
-        two_visits=lines[differ & person & ~equal("session_id")],
-    )
-
-
-def check_near_duplicates(found: NearPairs) -> list[Finding]:
+def check_near_duplicates(found: NearGroups) -> list[Finding]:
     """An error across the split, a warning between subjects, a note between visits."""
-    kinds: tuple[tuple[str, Level, NDArray[np.int64], str, str], ...] = (
+    kinds: tuple[tuple[str, Level, tuple[NDArray[np.int64], ...], str, str], ...] = (
         (
             "near-duplicate-both-sides",
             "error",
             found.both_sides,
-            "pair(s) of images of two subjects on two sides of the split are nearly equal",
+            "of subjects on two sides of the split",
             _LOOK,
         ),
         (
             "near-duplicate",
             "warning",
             found.two_subjects,
-            "pair(s) of images of two subjects are nearly equal",
+            "of several subjects",
             _LOOK,
         ),
         (
             "near-duplicate-visits",
             "note",
             found.two_visits,
-            "pair(s) of images of one subject's visits are nearly equal",
+            "of one subject's visits",
             "check whether one scan is listed under two visits",
         ),
     )
     return [
-        Finding(code, level, in_lines("images.tsv", pairs), f"{len(pairs)} {problem}", fix)
-        for code, level, pairs, problem, fix in kinds
-        if len(pairs)
+        Finding(code, level, in_lines("images.tsv", np.concatenate(groups)), problem, fix)
+        for code, level, groups, whose, fix in kinds
+        if groups
+        for problem in (_count(groups, whose),)
     ]
+
+
+def _count(groups: tuple[NDArray[np.int64], ...], whose: str) -> str:
+    sizes = [len(lines) for lines in groups]
+    largest = f", the largest of {max(sizes)}" if max(sizes) > 2 else ""
+    return (
+        f"{len(groups)} group(s) of images {whose} are nearly equal: {sum(sizes)} images{largest}"
+    )

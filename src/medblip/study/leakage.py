@@ -24,6 +24,7 @@ from medblip.study.side_information import of_date, of_names, of_record, of_word
 CEILING = 0.95  # a record that tells this much leaves the scan nothing to add
 MARGIN = 0.05  # above what shuffled labels give, before a shortcut is worth a warning
 LUCK = 1e-4  # one-sided; an audit makes half a dozen of these tests
+DOUBT = 0.05  # below it nobody should call it luck either
 MIN_SUBJECTS = 20
 MIN_PER_LABEL = 5
 MAX_SUBJECTS = 6000  # drawn at random beyond; more change no digit that is shown
@@ -162,7 +163,12 @@ def _judge(entry: Predictability) -> Finding:
     if entry.beyond_luck:
         fix = "balance the labels over it, or report results within each"
         return Finding(code, "warning", where, f"the label can be told {told}", fix)
-    return Finding(code, "note", where, f"no more than luck {told}")
+    if entry.p >= DOUBT:
+        return Finding(code, "note", where, f"no more than luck {told}")
+    if entry.p >= LUCK:
+        unclear = f"perhaps more than luck (p = {entry.p:.1g}, a warning takes {LUCK:g})"
+        return Finding(code, "note", where, f"{unclear} {told}")
+    return Finding(code, "note", where, f"little more than luck {told}")
 
 
 def _numbers(entry: Predictability) -> str:

@@ -55,8 +55,11 @@ def dicom_image(
     return f"{inside}/*_I{image}.dcm"
 
 
-def dicom_slice(image: int, number: int) -> bytes:
-    """One axial slice of the head that ``image`` seeds, rows to posterior, columns to left."""
+def dicom_slice(image: int, number: int, **elements: object) -> bytes:
+    """One axial slice of the head that ``image`` seeds, rows to posterior, columns to left.
+
+    ``elements`` are set last, by their keywords.
+    """
     voxels = head(image)[::-1, ::-1, number].T
     first = -VOXEL_MM * (np.array(SHAPE) - 1) / 2
     dataset = Dataset()
@@ -82,6 +85,8 @@ def dicom_slice(image: int, number: int) -> bytes:
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
     dataset.PixelData = np.ascontiguousarray(voxels.astype("<u2")).tobytes()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
     data = io.BytesIO()
     pydicom.dcmwrite(data, dataset, enforce_file_format=True)
     return data.getvalue()

@@ -1,6 +1,6 @@
 """A NACC download in miniature: every trap of its layout once, and what a reader must make of it.
 
-Invented people NACC900001 ... NACC900014; dates, scores and files are made up.
+Invented people NACC900001 ... NACC900015; dates, scores and files are made up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from vendor_fixtures.nacc_rows import (
     NEAR,
     UDS,
     Rows,
+    dicom_series,
     flair,
     mri,
     nacc_id,
@@ -29,7 +30,7 @@ def make_nacc(root: Path) -> Truth:
     truth = Truth("NACC")
     visits: list[dict[str, str]] = []
     scans: list[dict[str, str]] = []
-    for part in (_plain, _codes, _lists, _unzipped, _dates, _dirt, _left_out):
+    for part in (_plain, _codes, _lists, _unzipped, _dates, _dirt, _left_out, _dicom):
         part(root, truth, visits, scans)
     csv_file(root / UDS, visits)
     csv_file(root / MRI, scans)
@@ -344,3 +345,38 @@ def _left_out(root: Path, truth: Truth, visits: Rows, scans: Rows) -> None:
     zip_file(root / f"{ALL}/mri1014ni.zip", flair("mri1014/FLAIR"))
     truth.findings["no-t1"] = 1
     truth.findings["other-series"] += 1
+
+
+def _dicom(root: Path, truth: Truth, visits: Rows, scans: Rows) -> None:
+    """A session that was delivered as DICOM alone: a T1 and another series."""
+    visits.append(visit(15, "2015-03-01"))
+    scans.append(mri(15, "2015-03-01", "mri1015.zip"))
+    dicom = f"{ALL.replace('nifti', 'dicom')}/mri1015.zip"
+    slices = {
+        **dicom_series("mri1015/2", 1015),
+        **dicom_series("mri1015/3", 1016, SeriesDescription="SAG_3D_FLAIR"),
+    }
+    zip_file(root / dicom, slices)
+    truth.session(
+        nacc_id(15),
+        "mri1015",
+        [f"{dicom}/mri1015/2"],
+        visit_code="1",
+        scan_date="2015-03-01",
+        clinical_date="2015-03-01",
+        match_days="0",
+        age="70",
+        sex="F",
+        education_years="16",
+        mmse="29",
+        cdr_global="0",
+        cdr_sb="0",
+        lm_immediate="14",
+        lm_delayed="12",
+        diagnosis="NC",
+        diagnosis_source="NACCUDSD=1",
+        site="186",
+        field_strength_t="3",
+    )
+    truth.findings["other-series"] += 1
+    truth.findings["dicom-read"] = 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from vendor_fixtures.small_files import csv_file, nifti, sidecar, zip_file
+from vendor_fixtures.loni_files import dicom_slice
+from vendor_fixtures.small_files import SHAPE, csv_file, nifti, sidecar, zip_file
 
 Rows = list[dict[str, str]]
 
@@ -108,6 +109,16 @@ def series(stem: str, **changes: object) -> dict[str, bytes]:
 
 def flair(stem: str) -> dict[str, bytes]:
     return series(stem, SeriesDescription="SAG_3D_FLAIR")
+
+
+def dicom_series(folder: str, image: int, **elements: object) -> dict[str, bytes]:
+    """A 3D T1 as DICOM slices, as zip members; other ``elements`` by their keywords."""
+    facts = {"SeriesDescription": "MPRAGE_SAG", "MRAcquisitionType": "3D", "SliceThickness": "1.2"}
+    elements = {**facts, "MagneticFieldStrength": "3", **elements}
+    return {
+        f"{folder}/{number:04d}.dcm": dicom_slice(image, number, **elements)
+        for number in range(SHAPE[2])
+    }
 
 
 def small_download(root: Path, visits: Rows, scans: Rows, *, files: bool = True) -> Path:
