@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,9 @@ from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 from medblip.recipe import Recipe
 from medblip.simulate import demo_cohorts, simulate
 from medblip.simulate.dataset import ground_truth
+from medblip.study.labels import LABELS
 from medblip.study.study import Study
+from medblip.study.subsets import SUBSETS_FILE, SubsetPlan, make_subsets
 from medblip.training.building import build
 from medblip.training.checkpoints import COMPLETE, newest_complete
 from medblip.training.metrics_file import MetricsFile
@@ -150,7 +153,7 @@ def test_a_finished_run_is_returned_at_once_and_another_recipe_is_refused(
     again = train(chain.recipe, chain.study, run, **chain.places, progress=False)
     assert again.model == run / "model"
     assert learned_bytes(run) == before
-    with pytest.raises(UsageError, match="another recipe"):
+    with pytest.raises(UsageError, match=r"another recipe: tune\.steps: 8 -> 9"):
         train(tiny_recipe(world, steps=9), chain.study, run, **chain.places, progress=False)
 
 
@@ -177,6 +180,8 @@ def test_the_patch_embedding_trains_on_volumes_and_caches_no_tokens(chain: Chain
 
 
 def test_evaluation_report_and_answer(run: Path, chain: Chain) -> None:
+    plans = [SubsetPlan("A-2x200", ("A",), ("NC", "AD")), SubsetPlan("Z-3x200", ("Z",), LABELS)]
+    make_subsets(chain.study, plans).write(chain.study.folder / SUBSETS_FILE)
     done = evaluate(run, chain.study, **chain.places, progress=False)
     assert len(done.examples) == 9
     assert set(done.conditions) == {"full", "record", "image", "other_image", "blank_image"}
@@ -194,6 +199,15 @@ def test_evaluation_report_and_answer(run: Path, chain: Chain) -> None:
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     accuracy = results["conditions"]["full"]["metrics"]["accuracy"]
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert [(s["name"], s["unit"]) for s in results["subsets"]] == [
+        (plan.name, unit) for plan in plans for unit in ("subject", "image")
+    ]
+    for subset in results["subsets"]:
+        assert set(subset["conditions"]) == {"full", "record", "image"}
+        assert subset["conditions"]["full"]["metrics"]["n_rows"] == subset["per_label"] * len(
+            subset["labels"]
+        )
+        assert f"{subset['name']}, " in page
 
     model = AutoModelForImageTextToText.from_pretrained(run / "model")
     processor = AutoProcessor.from_pretrained(run / "model")
@@ -299,3 +313,28 @@ def test_ground_truth_lies_apart_from_the_data_sets(chain: Chain) -> None:
     assert {"severity", "ventricles_mean_mm"} <= truth[0].keys()
     inside = [p.name for p in (chain.root / "simulated" / "SIM-A").rglob("*") if "truth" in p.name]
     assert inside == []
+
+
+def test_two_processes_train_one_run(chain: Chain) -> None:
+    recipe, out = chain.root / "recipe.yaml", chain.root / "by_two"
+    chain.recipe.write(recipe)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["--study", chain.study.folder, "--out", out, "--cache", chain.root / "cubes"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "medblip", "train", recipe, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MEDBLIP_CACHE": str(chain.root)},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.split() == [str(out / "model")]  # the first process says it, once
+    rows = MetricsFile(out / "metrics.jsonl").read()
+    kinds = [(r["stage"], r["step"], "validation_accuracy" in r) for r in rows]
+    assert len(kinds) == len(set(kinds))
+    assert {(s, n) for s, n, validated in kinds if validated} == {
+        ("align", 4),
+        ("tune", 4),
+        ("tune", 8),
+    }
+    assert json.loads((out / "environment.json").read_text())["processes"] == 2
+    AutoModelForImageTextToText.from_pretrained(out / "model")

@@ -276,14 +276,24 @@ def plan(
     utilisation: Annotated[
         float, typer.Option(min=0.001, max=1, help="Share of the peak that a step reaches.")
     ] = 0.35,
+    gpus: Annotated[int, typer.Option(min=1, help="Of each machine; the batch is each one's.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
     """Parameters, memory, time and largest batch of a recipe, before anything is allocated.
 
-    Example: `medblip plan paper/biomedlm-lora --gpu-memory 24GiB`
+    Example: `medblip plan paper/biomedlm-lora --gpu-memory 24GiB`, and with
+    `--gpus 8 --nodes 8` what so many would give.
     """
     from medblip.recipe import load_recipe
-    from medblip.training.planning import TextLengths, parse_bytes, plan_tables
+    from medblip.training.planning import (
+        Cluster,
+        TextLengths,
+        parse_bytes,
+        plan_tables,
+        scale,
+        scaling_table,
+    )
     from medblip.training.planning import plan as run_planning
 
     memory = parse_bytes(gpu_memory, "--gpu-memory")
@@ -299,10 +309,16 @@ def plan(
             tflops=tflops,
             utilisation=utilisation,
         )
+    ways = (False, True) if gpus * nodes > 1 else ()
+    scalings = [scale(result, loaded, Cluster(gpus, nodes), sharded=way) for way in ways]
     if as_json:
-        print(result.to_json())
-    else:
-        Console(highlight=False).print(plan_tables(result))
+        several = {"scaling": [scaling.as_dict() for scaling in scalings]} if scalings else {}
+        print(json.dumps(result.as_dict() | several, indent=2))
+        return
+    shown = Console(highlight=False)
+    shown.print(plan_tables(result))
+    if scalings:
+        shown.print(scaling_table(scalings))
 
 
 @app.command()
@@ -334,36 +350,74 @@ def audit(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="Shipped recipe (embedded) or a YAML file.")],
-    study: Annotated[Path, typer.Option(help="Study folder that `prepare` wrote.")],
-    out: Annotated[Path, typer.Option(help="Run folder; an interrupted run goes on in it.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="Shipped recipe (embedded) or a YAML file.")
+    ] = None,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Values, e.g. tune.steps=100 seed=1.")
+    ] = None,
+    study: Annotated[Path | None, typer.Option(help="Study folder that `prepare` wrote.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; an interrupted run goes on in it.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run folder to go on with; it needs nothing else.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
     accept_audit: Annotated[
         list[str] | None,
         typer.Option(help="Code of an audit error to train in spite of; may be repeated."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="Log to tensorboard, trackio or mlflow as well; may be repeated."),
+    ] = None,
+    accept_changes: Annotated[
+        str,
+        typer.Option(
+            help="What may have changed since the run was started: recipe, data, code, by commas."
+        ),
+    ] = "",
 ) -> None:
-    """Train a recipe on a study.
+    """Train a recipe on a study, or go on with a run that was stopped.
 
-    Example: `medblip train embedded --study study --out runs/1 seed=1`
+    Example: `medblip train embedded --study study --out runs/1 seed=1`,
+    `medblip train --resume runs/1`
     """
     from medblip.recipe import load_recipe
     from medblip.storage import cache_folder
     from medblip.study.study import Study
+    from medblip.training.agreement import is_first_process
+    from medblip.training.run import resume as resume_training
     from medblip.training.run import train as run_training
 
-    run = run_training(
-        load_recipe(recipe, overrides or ()),
-        Study.load(study),
-        out,
-        cubes=cache or _cubes(),
-        tokens=cache_folder() / "tokens",
-        accept_audit=accept_audit or (),
-    )
-    print(run.model)
+    accepted: dict[str, Any] = {
+        "accept_audit": accept_audit or (),
+        "trackers": track or (),
+        "accept_changes": [kind for kind in accept_changes.split(",") if kind],
+    }
+    if resume is not None:
+        values = [*([recipe] if recipe else ()), *(overrides or ())]
+        if out is not None or any("=" not in value for value in values):
+            problem = "a run that goes on has its recipe and its folder"
+            raise UsageError("--resume", problem, "leave out RECIPE and --out", code="resume-alone")
+        run = resume_training(resume, overrides=values, study=study, cubes=cache, **accepted)
+    elif recipe is None or study is None or out is None:
+        given = {"RECIPE": recipe, "--study": study, "--out": out}
+        absent = ", ".join(name for name, value in given.items() if value is None)
+        fix = "give RECIPE, --study and --out, or --resume RUN alone"
+        raise UsageError("train", f"{absent} missing", fix, code="train-what")
+    else:
+        run = run_training(
+            load_recipe(recipe, overrides or ()),
+            Study.load(study),
+            out,
+            cubes=cache or _cubes(),
+            tokens=cache_folder() / "tokens",
+            **accepted,
+        )
+    if is_first_process():
+        print(run.model)
 
 
 @app.command()
@@ -517,7 +571,8 @@ def main() -> None:
         code = app(standalone_mode=False)  # what a command leaves with typer.Exit comes back here
     except MedBlipError as error:
         line = escape(" ".join(str(error).split()))  # one line, and brackets are no markup
-        console.print(f"[red]error:[/red] {line}", soft_wrap=True, markup=True)
+        by_signal = error.exit_code > 128  # asked for, and so no error
+        console.print(line if by_signal else f"[red]error:[/red] {line}", soft_wrap=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         console.print("\nStopped. The same command goes on from here.")

@@ -6,17 +6,32 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from medblip.errors import InputError, UsageError
 from medblip.storage import write_text
 from medblip.study.record import DEFAULT_FIELDS, RecordForm
 
 MAX_RECIPE_BYTES = 1 << 20
+FLOAT16 = ("float16", "fp16", "half", "16", "16-mixed")
+FLOAT16_OVERFLOWS = (
+    "float16 holds nothing above 65,504, which activations of EVA-CLIP ViT-g and T5 pass, and the "
+    "loss becomes infinite: use bfloat16, which has the range of float32, or float32"
+)
 STAGE_NAMES = ("align", "tune", "end_to_end")
+
+
+def _refuse_float16(value: Any) -> Any:
+    if str(value) in FLOAT16:
+        raise ValueError(FLOAT16_OVERFLOWS)
+    return value
+
+
+NO_FLOAT16 = BeforeValidator(_refuse_float16)
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -66,7 +81,8 @@ class ModelSection(_Section):
             vision tower in every step; otherwise its tokens are computed once and cached.
         attention: of the language model.
         gradient_checkpointing: compute activations again in the backward pass: less memory, more
-            time. ``auto`` does so only where the plan of a step does not fit the device.
+            time. ``auto`` does so only where the plan of a step does not fit the device; a number
+            from 0 to 1 takes that share of the towers' layers.
     """
 
     vision: str = "embedded:vision"
@@ -75,7 +91,7 @@ class ModelSection(_Section):
     language: str = "embedded:language"
     language_revision: str | None = None
     language_architecture: dict[str, Any] | None = None
-    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    base_dtype: Annotated[Literal["float32", "bfloat16"], NO_FLOAT16] = "float32"
     volume_size: int = Field(112, ge=8)
     volume_patch_size: int = Field(16, ge=2)
     patch_init: Literal["inflate", "random"] = "inflate"
@@ -89,7 +105,7 @@ class ModelSection(_Section):
     itc_targets: Literal["same_text", "one_hot"] = "same_text"
     prompt_order: Literal["image_text_question", "question_image_text"] = "image_text_question"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    gradient_checkpointing: bool | Literal["auto"] = False
+    gradient_checkpointing: bool | Literal["auto"] | Share = False
     lora: LoraSection | None = LoraSection()
 
 
@@ -227,7 +243,8 @@ class Recipe(_Section):
     """A whole run.
 
     Attributes:
-        precision: ``auto`` uses bfloat16 where the device computes it natively, else float32.
+        precision: ``auto`` uses bfloat16 where the device computes it natively, else float32;
+            ``tf32`` is float32 whose products a GPU may round to ten bits.
         compile: let ``torch.compile`` make kernels of the model: minutes at the start, which long
             runs on a GPU earn back.
         align: stage 1, contrastive losses alone on cached tokens.
@@ -238,7 +255,7 @@ class Recipe(_Section):
 
     name: str = "custom"
     seed: int = Field(0, ge=0)
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16"], NO_FLOAT16] = "auto"
     compile: bool = False
     sessions: Literal["all", "first"] = "all"
     model: ModelSection = ModelSection()

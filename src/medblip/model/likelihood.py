@@ -47,23 +47,41 @@ def _score_causal(
     mask: Tensor,
 ) -> Tensor:
     prompt = model.run_decoder(embeddings, mask, keep=1, use_cache=True)
-    cache = prompt.past_key_values
     first = prompt.logits[:, -1].float().log_softmax(-1)  # (batch, vocabulary)
-    scores = []
-    for answer in candidates:
-        score = first[:, answer[0]]
-        if len(answer) > 1:
-            fed = torch.tensor(answer[:-1], device=mask.device).expand(len(mask), -1)
-            rest = model.run_decoder(
-                model.get_input_embeddings()(fed),
-                torch.cat([mask, torch.ones_like(fed)], dim=1),
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache.crop(-fed.shape[1])  # back to the prompt, for the next candidate
-            score = score + _sum_log_probabilities(rest.logits, answer[1:])
-        scores.append(score)
-    return torch.stack(scores, dim=1)
+    scores = first[:, [answer[0] for answer in candidates]]
+    length = max(len(answer) for answer in candidates) - 1
+    if length == 0:
+        return scores
+    # All candidates in one pass: few tokens each, and a pass reads every weight however few.
+    fed, wanted, real = _continuations(candidates, length, mask.device)
+    cache = prompt.past_key_values
+    cache.batch_repeat_interleave(len(candidates))
+    fed = fed.repeat(len(mask), 1)  # (batch * candidates, length), as the cache's rows are
+    rest = model.run_decoder(
+        model.get_input_embeddings()(fed),
+        # What pads an answer comes after it, where nothing of the answer looks.
+        torch.cat([mask.repeat_interleave(len(candidates), 0), torch.ones_like(fed)], dim=1),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    logits = rest.logits.float().unflatten(0, (len(mask), -1))  # (batch, candidates, length, ...)
+    chosen = logits.gather(-1, wanted.expand(len(mask), -1, -1)[..., None])[..., 0]
+    return scores + ((chosen - logits.logsumexp(-1)) * real).sum(-1)
+
+
+def _continuations(
+    candidates: Sequence[Sequence[int]], length: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is fed after the prompt, what is to follow each of it, and which of it is no padding.
+
+    Returns:
+        ``(candidates, length)`` each, padded on the right.
+    """
+    rows = [list(answer) + [0] * (length + 1 - len(answer)) for answer in candidates]
+    ids = torch.tensor(rows, device=device)
+    lengths = torch.tensor([len(answer) for answer in candidates], device=device)
+    real = torch.arange(1, length + 1, device=device) < lengths[:, None]
+    return ids[:, :-1], ids[:, 1:], real
 
 
 def _score_encoder_decoder(

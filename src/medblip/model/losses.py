@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 
 IGNORED = -100  # label of tokens that carry no loss
 
@@ -42,14 +43,24 @@ def contrastive_loss(
         label_smoothing: share of the target spread over all pairs.
 
     Returns:
-        Scalar: mean of the image-to-text and text-to-image cross-entropies.
+        Scalar: mean of the image-to-text and text-to-image cross-entropies; 0 of no pair.
     """
-    similarity = torch.einsum("iqd,td->itq", image, text).amax(-1) / temperature  # (n, n)
-    targets = positives.to(similarity.dtype)
-    return 0.5 * (
-        _soft_cross_entropy(similarity, targets, label_smoothing)
-        + _soft_cross_entropy(similarity.T, targets.T, label_smoothing)
-    )
+    if len(image) == 0:
+        return image.sum() + text.sum() + 0.0 * temperature  # with gradients, all of them 0
+    # bfloat16 would round a similarity of 0.9 / 0.07 to steps of 0.06.
+    with torch.autocast(image.device.type, enabled=False):
+        products = torch.einsum("iqd,td->itq", at_least_float32(image), at_least_float32(text))
+        similarity = products.amax(-1) / temperature  # (n, n)
+        targets = positives.to(similarity.dtype)
+        return 0.5 * (
+            _soft_cross_entropy(similarity, targets, label_smoothing)
+            + _soft_cross_entropy(similarity.T, targets.T, label_smoothing)
+        )
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The same in float32 if it was of a lower precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
@@ -60,19 +71,41 @@ def _soft_cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float)
 def gather_rows(rows: Tensor) -> Tensor:
     """Rows of all processes, with gradients; the same rows where there is one process.
 
-    Every process must call it. They may hold different numbers of rows; where the second axis
-    differs too, as the length of padded texts does, zeros are added on the left.
+    Every process must call it, and then compute the same from what it gets. They may hold
+    different numbers of rows, or none; where the second axis differs too, as the length of padded
+    texts does, zeros are added on the left.
+    """
+    parts, place = gather_parts(rows)
+    if len(parts) > 1 and rows.requires_grad:
+        # All processes compute the same, so the gradient that each would send for these rows is
+        # the one that is found here. Data parallel training takes the mean of them afterwards.
+        own = parts[place] = F.pad(rows, _padding(rows, parts[place].shape))
+        own.register_hook(lambda gradient: gradient * len(parts))
+    return torch.cat(parts)
+
+
+def gather_parts(rows: Tensor) -> tuple[list[Tensor], int]:
+    """Rows of each process, without gradients, and which of them are this one's.
+
+    See :func:`gather_rows`.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return rows
+        return [rows], 0
+    processes = dist.get_world_size()
     own = torch.tensor(rows.shape[:2], device=rows.device)
-    shapes = [torch.zeros_like(own) for _ in range(dist.get_world_size())]
+    shapes = [torch.zeros_like(own) for _ in range(processes)]
     dist.all_gather(shapes, own)
-    count, length = torch.stack(shapes).amax(0).tolist()
+    counts, lengths = torch.stack(shapes).T.tolist()
+    padded = F.pad(rows.detach(), _padding(rows, (max(counts), max(lengths))))
+    parts = [torch.empty_like(padded) for _ in range(processes)]
+    dist.all_gather(parts, padded.contiguous())
+    return [part[:n] for part, n in zip(parts, counts, strict=True)], dist.get_rank()
+
+
+def _padding(rows: Tensor, shape: Sequence[int]) -> list[int]:
+    """For ``F.pad``: to ``shape`` in the first two axes, the second on its left."""
     inner = [0, 0] * (rows.ndim - 2)
-    padding = [*inner, length - rows.shape[1], 0, 0, count - rows.shape[0]]
-    parts = all_gather(F.pad(rows, padding))
-    return torch.cat([part[: int(shape[0])] for part, shape in zip(parts, shapes, strict=True)])
+    return [*inner, shape[1] - rows.shape[1], 0, 0, shape[0] - rows.shape[0]]
 
 
 def positions_to_keep(labels: Tensor | None) -> int:

@@ -191,6 +191,10 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         Returns:
             ``(batch, 344, 1408)`` and a boolean mask ``(batch, 344)``, or None if all are real.
         """
+        if len(pixel_values) == 0:  # what learns here still gets a gradient, of 0
+            blank = pixel_values.new_zeros(1, *pixel_values.shape[1:])
+            tokens, mask = self.encode_image(blank)
+            return tokens[:0], None if mask is None else mask[:0]
         tokens = self.patch_embedding(pixel_values)
         foreground = None
         if self.config.skip_background:
@@ -312,6 +316,7 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         answer_ids: Tensor | None = None,
         answer_mask: Tensor | None = None,
         contrast_rows: Tensor | None = None,
+        return_features: bool = False,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -326,6 +331,8 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
             record_ids, record_mask: record of each image, for ITC(I, T).
             answer_ids, answer_mask: question and answer of each image, for ITC(I, Q&A).
             contrast_rows: which images the contrastive texts belong to; None for all.
+            return_features: give ``contrast_features`` instead of the contrastive losses: for a
+                batch of which this is a part.
             return_dict: False gives a tuple of what is not None; ``config.return_dict`` if None.
             kwargs: passed to the language model, e.g. ``output_hidden_states``, ``use_cache``.
 
@@ -346,7 +353,11 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
             out.query_states = self.query_image(image_tokens, image_mask)
             states = out.query_states if contrast_rows is None else out.query_states[contrast_rows]
             record, answer = _text(record_ids, record_mask), _text(answer_ids, answer_mask)
-            out.itc_record, out.itc_answer = self.contrast(states, (record, answer))
+            if return_features:
+                texts = [text for text in (record, answer) if text is not None]
+                out.contrast_features = self.contrast_features(states, texts) if texts else None
+            else:
+                out.itc_record, out.itc_answer = self.contrast(states, (record, answer))
         if input_ids is not None:
             self._language(out, input_ids, attention_mask, labels, **kwargs)
         out.loss = self._total(out)
@@ -368,23 +379,41 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         given = [text for text in texts if text is not None]
         if not given:
             return [None] * len(texts)
-        image = gather_rows(F.normalize(self.image_contrast(query_states), dim=-1))
-        features = [F.normalize(self.text_contrast(x), dim=-1) for x in self.embed_texts(given)]
-        # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
-        self.temperature.data.clamp_(*TEMPERATURES)
+        temperature, *features = self.contrast_features(query_states, given)
+        image, *gathered = (gather_rows(x) for x in features)
         losses = iter(
-            self._contrast_one(image, gather_rows(text), gather_rows(ids), gather_rows(mask))
-            for text, (ids, mask) in zip(features, given, strict=True)
+            self.contrast_loss(image, text, temperature, gather_rows(ids), gather_rows(mask))
+            for text, (ids, mask) in zip(gathered, given, strict=True)
         )
         return [None if text is None else next(losses) for text in texts]
 
-    def _contrast_one(self, image: Tensor, text: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+    def contrast_features(self, query_states: Tensor, texts: Sequence[Text]) -> tuple[Tensor, ...]:
+        """What the contrastive losses compare.
+
+        Args:
+            query_states: ``(images, 32, 768)``.
+            texts: ids and mask ``(images, length)`` of each kind of text.
+
+        Returns:
+            The temperature; unit vectors ``(images, 32, 256)`` of the images; and of each kind of
+            text, ``(images, 256)``.
+        """
+        image = F.normalize(self.image_contrast(query_states), dim=-1)
+        embedded = [F.normalize(self.text_contrast(x), dim=-1) for x in self.embed_texts(texts)]
+        # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
+        self.temperature.data.clamp_(*TEMPERATURES)
+        return self.temperature.view(()), image, *embedded
+
+    def contrast_loss(
+        self, image: Tensor, text: Tensor, temperature: Tensor, ids: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Eq. 4 of one kind of text, from :meth:`contrast_features` and its tokens."""
         if self.config.itc_targets == "same_text":
             positives = same_text(ids, mask)
         else:
             positives = torch.eye(len(text), dtype=torch.bool, device=text.device)
         return contrastive_loss(
-            image, text, self.temperature, positives, float(self.config.itc_label_smoothing)
+            image, text, temperature, positives, float(self.config.itc_label_smoothing)
         )
 
     def _language(

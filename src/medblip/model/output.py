@@ -27,6 +27,7 @@ class MedBlipOutput(ModelOutput):
             first: ``(batch, length, width)`` and ``(batch, heads, length, length)``.
         encoder_last_hidden_state, encoder_hidden_states, encoder_attentions,
         decoder_hidden_states, decoder_attentions, cross_attentions: of an encoder-decoder one.
+        contrast_features: of :meth:`MedBlipForConditionalGeneration.contrast_features`.
     """
 
     loss: Tensor | None = None
@@ -44,6 +45,7 @@ class MedBlipOutput(ModelOutput):
     encoder_last_hidden_state: Tensor | None = None
     encoder_hidden_states: Layers | None = None
     encoder_attentions: Layers | None = None
+    contrast_features: tuple[Tensor, ...] | None = None
 
     def take(self, result: Any) -> None:
         """Keep what the language model gave beside logits and loss."""
@@ -61,6 +63,6 @@ class MedBlipOutput(ModelOutput):
 
 
 _NAMES = [field.name for field in fields(MedBlipOutput)]
-FROM_LANGUAGE = tuple(_NAMES[_NAMES.index("past_key_values") :])
+FROM_LANGUAGE = tuple(_NAMES[_NAMES.index("past_key_values") : _NAMES.index("contrast_features")])
 
 __all__ = ["MedBlipOutput"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,11 @@ from transformers import (
     PreTrainedModel,
     SiglipVisionModel,
 )
+
+from medblip.model.attention_packed import PackedRows
+
+Batching = Literal["packed", "padded", "apart"]
+DEFAULT_BATCHING: Batching = "packed"  # benchmarks/train_step.py measures all three
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -47,12 +52,12 @@ class Tower:
     """How to enter one family of vision models past its own embeddings."""
 
     model_class: type[PreTrainedModel]
-    encode: Callable[[Any, Tensor], Tensor]
+    encode: Callable[[Any, Tensor, Any], Tensor]
     patch_filter: Callable[[Any], PatchFilter2d]
 
 
-def _encode_dinov2(model: Dinov2Model, tokens: Tensor) -> Tensor:
-    return model.layernorm(model.encoder(tokens).last_hidden_state)
+def _encode_dinov2(model: Dinov2Model, tokens: Tensor, mask: Any) -> Tensor:
+    return model.layernorm(model.encoder(tokens, attention_mask=mask).last_hidden_state)
 
 
 def _filter_dinov2(model: Dinov2Model) -> PatchFilter2d:
@@ -63,8 +68,10 @@ def _filter_dinov2(model: Dinov2Model) -> PatchFilter2d:
     )
 
 
-def _encode_embeds(model: Blip2VisionModel | SiglipVisionModel, tokens: Tensor) -> Tensor:
-    return model.post_layernorm(model.encoder(inputs_embeds=tokens).last_hidden_state)
+def _encode_blip2(model: Blip2VisionModel, tokens: Tensor, mask: Any) -> Tensor:
+    # Its attention takes no mask, but a bias of positions, which becomes the mask.
+    bias = {} if mask is None else {"position_bias": mask}
+    return model.post_layernorm(model.encoder(inputs_embeds=tokens, **bias).last_hidden_state)
 
 
 def _filter_blip2(model: Blip2VisionModel) -> PatchFilter2d:
@@ -78,6 +85,11 @@ def _filter_blip2(model: Blip2VisionModel) -> PatchFilter2d:
         CLIP_MEAN,
         CLIP_STD,
     )
+
+
+def _encode_siglip(model: SiglipVisionModel, tokens: Tensor, mask: Any) -> Tensor:
+    encoded = model.encoder(inputs_embeds=tokens, attention_mask=mask).last_hidden_state
+    return model.post_layernorm(encoded)
 
 
 def _filter_siglip(model: SiglipVisionModel) -> PatchFilter2d:
@@ -111,8 +123,8 @@ def _patch_filter(
 
 TOWERS: Mapping[str, Tower] = {
     "dinov2": Tower(Dinov2Model, _encode_dinov2, _filter_dinov2),
-    "blip_2_vision_model": Tower(Blip2VisionModel, _encode_embeds, _filter_blip2),
-    "siglip_vision_model": Tower(SiglipVisionModel, _encode_embeds, _filter_siglip),
+    "blip_2_vision_model": Tower(Blip2VisionModel, _encode_blip2, _filter_blip2),
+    "siglip_vision_model": Tower(SiglipVisionModel, _encode_siglip, _filter_siglip),
 }
 
 
@@ -129,30 +141,72 @@ def tower_of(config: PreTrainedConfig) -> Tower:
 
 
 def encode_tokens(
-    model: PreTrainedModel, tokens: Tensor, foreground: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    foreground: Tensor | None,
+    batching: Batching = DEFAULT_BATCHING,
 ) -> tuple[Tensor, Tensor | None]:
     """Run the frozen blocks and the final norm.
 
     Args:
         tokens: ``(batch, 1 + patches, width)`` from the 3D patch embedding.
         foreground: boolean ``(batch, 1 + patches)``; tokens outside are dropped before the
-            blocks. Rows that keep equally many tokens run together, so no padding enters the
-            attention and the result does not depend on the batch. None keeps all.
+            blocks, and no kept token attends to what another row keeps or to padding: a row is
+            encoded as it would be alone, up to rounding. None keeps all.
+        batching: how rows that keep different numbers of tokens share a pass. They need torch's
+            fused attention; under another kernel each length is a pass of its own.
+
+            - ``packed``: one after another, attention row by row;
+            - ``padded``: each padded to the longest, which a mask hides;
+            - ``apart``: a pass for each length.
 
     Returns:
         Encoded tokens ``(batch, longest, width)``, zero past each row's own length, and the
         boolean mask ``(batch, longest)``; the mask is None where all were kept.
     """
-    encode = tower_of(model.config).encode
     tokens = tokens.to(model.dtype)  # the frozen tower may be kept in half precision
     if foreground is None:
-        return encode(model, tokens), None
+        return tower_of(model.config).encode(model, tokens, None), None
     lengths = foreground.sum(1)
-    longest = int(lengths.max())
-    out = tokens.new_zeros(len(tokens), longest, tokens.shape[-1])
+    real = torch.arange(int(lengths.max()), device=tokens.device)[None] < lengths[:, None]
+    same = bool(real.all())  # a row alone, or alike ones, need no mask
+    if same or model.config._attn_implementation != "sdpa":
+        batching = "apart"
+    return _BATCHINGS[batching](model, tokens[foreground], real), real
+
+
+def _encode_packed(model: PreTrainedModel, kept: Tensor, real: Tensor) -> Tensor:
+    """``kept (tokens of all rows, width)`` to ``(batch, longest, width)``."""
+    rows = PackedRows(tuple(real.sum(1).tolist()))
+    return _spread(tower_of(model.config).encode(model, kept[None], rows)[0], real)
+
+
+def _encode_padded(model: PreTrainedModel, kept: Tensor, real: Tensor) -> Tensor:
+    encoded = tower_of(model.config).encode(model, _spread(kept, real), real[:, None, None])
+    return encoded * real.unsqueeze(-1)
+
+
+def _encode_apart(model: PreTrainedModel, kept: Tensor, real: Tensor) -> Tensor:
+    encode = tower_of(model.config).encode
+    lengths = real.sum(1)
+    rows = kept.split(lengths.tolist())
+    out = kept.new_zeros(*real.shape, kept.shape[-1])
     for length in lengths.unique().tolist():
-        rows = (lengths == length).nonzero().flatten()
-        kept = tokens[rows][foreground[rows]].view(len(rows), length, -1)
-        out[rows, :length] = encode(model, kept).to(out.dtype)
-    mask = torch.arange(longest, device=tokens.device)[None] < lengths[:, None]
-    return out, mask
+        alike = (lengths == length).nonzero().flatten()
+        encoded = encode(model, torch.stack([rows[int(i)] for i in alike]), None)
+        out[alike, :length] = encoded.to(out.dtype)
+    return out
+
+
+def _spread(packed: Tensor, real: Tensor) -> Tensor:
+    """``(tokens of all rows, width)`` to the places where ``real`` is set, zero elsewhere."""
+    out = packed.new_zeros(*real.shape, packed.shape[-1])
+    out[real] = packed
+    return out
+
+
+_BATCHINGS: Mapping[Batching, Callable[[PreTrainedModel, Tensor, Tensor], Tensor]] = {
+    "packed": _encode_packed,
+    "padded": _encode_padded,
+    "apart": _encode_apart,
+}

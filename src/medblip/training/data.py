@@ -1,52 +1,30 @@
-"""What each training step sees, decided before the first one.
+"""The samples of a stage: what its schedule draws, as arrays, before they are put into a batch.
 
-A stage's schedule lists every sample of every step: which example, what is shown of it, and the
-seed of its noise. So the data order needs no state: a resumed run reads on in the same list.
+All that is random in a sample comes from its own seed. So it is the same in any batch, on any
+process and in any worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from medblip.model.modeling_medblip import IGNORED
-from medblip.model.prompt import PromptBuilder, pad_left
+from medblip.model.prompt import PromptBuilder
 from medblip.recipe import StageSection
-from medblip.study.labels import ANSWERS, QUESTION
+from medblip.study.labels import ANSWERS
 from medblip.study.record import RecordForm
 from medblip.study.study import Example
-from medblip.training.token_cache import LiveTokens, TokenCache, to_pixels
+from medblip.training.balancing import groups_of
+from medblip.training.field_dropout import FieldDropout
+from medblip.training.schedule import SHOWN, Draw, make_schedule
+from medblip.training.token_cache import LiveTokens, TokenCache
+from medblip.training.token_changes import change_tokens
+from medblip.training.tokenised import TokenisedTexts, question_and_answer
 from medblip.volumes import map_cube_array
-
-Shown = Literal["both", "record", "blank", "image"]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One sample of the schedule."""
-
-    example: int
-    shown: Shown
-    seed: int
-
-
-def make_schedule(examples: int, stage: StageSection, seed: int) -> list[Draw]:
-    """``stage.steps * stage.batch_size`` draws: whole shuffled passes over the examples."""
-    rng = np.random.default_rng(seed)
-    total = stage.steps * stage.batch_size
-    passes = [rng.permutation(examples) for _ in range(-(-total // max(examples, 1)))]
-    order = np.concatenate(passes)[:total] if passes else np.zeros(0, int)
-    shares = [stage.without_image, stage.blank_image, stage.without_record]
-    kinds: list[Shown] = ["record", "blank", "image", "both"]
-    picked = rng.choice(len(kinds), size=total, p=[*shares, 1.0 - sum(shares)])
-    seeds = rng.integers(0, 2**32, size=total)
-    return [Draw(int(e), kinds[k], int(s)) for e, k, s in zip(order, picked, seeds, strict=True)]
 
 
 class StageDataset(Dataset[dict[str, Any]]):
@@ -72,129 +50,70 @@ class StageDataset(Dataset[dict[str, Any]]):
         self.examples = examples
         self.form = form
         self.cache = cache
-        self.prompts = prompts
+        self.texts = TokenisedTexts(prompts)
         self.stage = stage
-        self.cached = isinstance(cache, TokenCache)
-        self.schedule = make_schedule(len(examples), stage, seed)
+        self.dropout = FieldDropout(stage.field_dropout, examples, form.fields)
+        self.blank: NDArray[Any] = (
+            cache.blank if isinstance(cache, TokenCache) else cache.blank_cube
+        )
+        groups = groups_of(examples, stage.balance)
+        lengths = self._lengths() if stage.bucket else None
+        self.schedule = make_schedule(len(examples), stage, seed, groups, lengths)
 
     def __len__(self) -> int:
         return len(self.schedule)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """One sample.
+
+        Returns:
+            ``image``, tokens or cube, and ``seed``, unless the record is shown alone;
+            ``contrasted`` in a stage with a contrastive loss, and with it the ids ``record`` and
+            ``question_answer`` of what has an image of its own; the ids ``prompt`` and
+            ``answer`` in a stage with the language loss.
+        """
         draw = self.schedule[index]
         example = self.examples[draw.example]
-        record = self.form.text(example.fields)
-        answer = ANSWERS[example.label]
-        sample: dict[str, Any] = {"contrasted": draw.shown in ("both", "image")}
+        sample: dict[str, Any] = {}
         if draw.shown != "record":
-            sample |= self._image(example, draw)
-        if sample["contrasted"]:
-            sample["record"] = self._contrast_ids(record)
-            sample["question_answer"] = self._contrast_ids(question_and_answer(answer))
+            sample |= {"image": self._image(example, draw), "seed": draw.seed}
+        return sample | self._texts(example, draw)
+
+    def _texts(self, example: Example, draw: Draw) -> dict[str, Any]:
+        record = self.form.text(self.dropout.left(example.fields, draw.seed))
+        answer = ANSWERS[example.label]
+        texts: dict[str, Any] = {}
+        if self.stage.itc_record > 0 or self.stage.itc_answer > 0:
+            texts["contrasted"] = draw.shown in ("both", "image")
+            if texts["contrasted"]:
+                texts["record"] = self.texts.contrasted(record)
+                texts["question_answer"] = self.texts.contrasted(question_and_answer(answer))
         if self.stage.language > 0:
-            sample["prompt"] = self.prompts.prompt(
-                "" if draw.shown == "image" else record, QUESTION, image=draw.shown != "record"
-            ).ids
-            sample["answer"] = self.prompts.answer(answer)
-        return sample
+            said = "" if draw.shown == "image" else record
+            texts["prompt"] = self.texts.prompt(said, draw.shown != "record")
+            texts["answer"] = self.texts.answer(answer)
+        return texts
 
-    def _contrast_ids(self, text: str) -> list[int]:
-        # An empty record still is a text: one end-of-sequence token.
-        return self.prompts.contrast_text(text, 512) or [self.prompts.tokenizer.eos_token_id]
-
-    def _image(self, example: Example, draw: Draw) -> dict[str, NDArray[Any]]:
-        blank = draw.shown == "blank"
-        if not self.cached:
-            cube = (
-                self.cache.blank_cube if blank else map_cube_array(self.cache.cubes / example.cube)
-            )
-            return {"cube": cube}
-        if blank:
-            return {"tokens": self.cache.blank}
+    def _image(self, example: Example, draw: Draw) -> NDArray[Any]:
+        if draw.shown == "blank":
+            return self.blank
+        if not isinstance(self.cache, TokenCache):
+            return map_cube_array(self.cache.cubes / example.cube)
         rng = np.random.default_rng(draw.seed)
-        return {"tokens": augment(self.cache.tokens(example.cube), self.stage, rng)}
+        return change_tokens(self.cache.tokens(example.cube), self.stage, rng)
 
-
-def question_and_answer(answer: str) -> str:
-    """The text of ITC(I, Q&A)."""
-    return f"Question: {QUESTION} Answer: {answer}"
-
-
-def augment(
-    tokens: NDArray[np.float32], stage: StageSection, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Drop image tokens at random (never CLS) and add noise of the tokens' own size."""
-    if stage.token_dropout > 0:
-        keep = rng.random(len(tokens)) >= stage.token_dropout
-        keep[0] = True
-        tokens = tokens[keep]
-    if stage.token_noise > 0:
-        noise = rng.standard_normal(tokens.shape, dtype=np.float32)
-        tokens = tokens + noise * (stage.token_noise * float(tokens.std()))
-    return tokens
-
-
-class Collator:
-    """Samples to one batch of model inputs.
-
-    Args:
-        pad_id: of the tokenizer.
-        encoder_decoder: answers then are decoder labels instead of following the prompt.
-    """
-
-    def __init__(self, pad_id: int, encoder_decoder: bool) -> None:
-        self.pad_id = pad_id
-        self.encoder_decoder = encoder_decoder
-
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch: dict[str, torch.Tensor] = {}
-        images = [s for s in samples if "tokens" in s or "cube" in s]
-        if images and "cube" in images[0]:
-            batch["pixel_values"] = to_pixels([s["cube"] for s in images])
-        elif images:
-            batch["image_tokens"], batch["image_mask"] = stack_tokens([s["tokens"] for s in images])
-        rows = [i for i, s in enumerate(images) if s["contrasted"]]
-        if len(rows) > 1:  # one pair alone has nothing to be told apart from
-            contrasted = [images[i] for i in rows]
-            batch["contrast_rows"] = torch.tensor(rows)
-            for name, key in (("record", "record"), ("answer", "question_answer")):
-                ids, mask = self._pad([s[key] for s in contrasted])
-                batch[f"{name}_ids"], batch[f"{name}_mask"] = ids, mask
-        if "prompt" in samples[0]:
-            batch |= self._language(samples)
-        return batch
-
-    def _language(self, samples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        if self.encoder_decoder:
-            ids, mask = self._pad([s["prompt"] for s in samples])
-            answers, real = self._pad([s["answer"] for s in samples], left=False)
-            labels = answers.masked_fill(real == 0, IGNORED)
-            return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-        ids, mask = self._pad([[*s["prompt"], *s["answer"]] for s in samples])
-        labels = torch.full_like(ids, IGNORED)
-        for row, sample in enumerate(samples):
-            answer = sample["answer"]
-            labels[row, -len(answer) :] = torch.tensor(answer)
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-    def _pad(
-        self, rows: Sequence[Sequence[int]], left: bool = True
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        turned = rows if left else [list(row)[::-1] for row in rows]
-        ids, mask = (torch.tensor(x) for x in pad_left(turned, self.pad_id))
-        return (ids, mask) if left else (ids.flip(1), mask.flip(1))
-
-
-def stack_tokens(
-    rows: Sequence[NDArray[np.float32]],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token arrays of several lengths to ``(n, longest, width)``, zero-padded, and their mask."""
-    longest = max(len(row) for row in rows)
-    # torch's own memory, not numpy's: its alignment is always the same, and so are the last bits
-    # of what is computed from it. A resumed run depends on that.
-    stacked = torch.zeros(len(rows), longest, rows[0].shape[1])
-    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        stacked[i, : len(row)] = torch.from_numpy(row)
-        mask[i, : len(row)] = True
-    return stacked, mask
+    def _lengths(self) -> NDArray[np.int64]:
+        """``(len(SHOWN), examples)``: tokens of what is padded, with no field dropped."""
+        records = [self.form.text(example.fields) for example in self.examples]
+        if self.stage.language == 0:
+            lengths = [len(self.texts.contrasted(record)) for record in records]
+            return np.tile(np.array(lengths, np.int64), (len(SHOWN), 1))
+        whole = np.array([len(self.texts.prompt(record, True)) for record in records], np.int64)
+        prompts = {
+            "both": whole,
+            "blank": whole,
+            "record": whole - len(self.texts.prompts.prefix),
+            "image": np.full_like(whole, len(self.texts.prompt("", True))),
+        }
+        answers = [len(self.texts.answer(ANSWERS[example.label])) for example in self.examples]
+        return np.stack([prompts[shown] + answers for shown in SHOWN])

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from medblip.storage import write_text
+from medblip.training.disk import saving
+
 
 class MetricsFile:
     """``metrics.jsonl``: one row a log entry; rows of steps that are run again are dropped."""
@@ -15,7 +18,12 @@ class MetricsFile:
         self.path = path
 
     def append(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as handle:
+        """Add a row, on the disk when this returns.
+
+        Raises:
+            CannotSaveError: the disk is full or read-only.
+        """
+        with saving(self.path.parent), self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
@@ -24,7 +32,7 @@ class MetricsFile:
         if not self.path.exists():
             return []
         rows = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
@@ -32,6 +40,10 @@ class MetricsFile:
         return rows
 
     def rewind(self, stage: str, step: int) -> None:
-        """Forget rows of ``stage`` after ``step``: they will be written again."""
+        """Forget rows of ``stage`` after ``step``: they will be written again.
+
+        The file is replaced as a whole, so that no row is lost if this is cut short.
+        """
         kept = [r for r in self.read() if r["stage"] != stage or r["step"] <= step]
-        self.path.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+        with saving(self.path.parent):
+            write_text(self.path, "".join(json.dumps(r) + "\n" for r in kept))

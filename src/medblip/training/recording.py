@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from medblip.model import MedBlipForConditionalGeneration
 from medblip.recipe import StageSection
-from medblip.training.checkpoints import mark_complete
+from medblip.training.agreement import by_first_process
 from medblip.training.ema import MovingAverage
+from medblip.training.failures import require_finite
+from medblip.training.interrupts import CutShort
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.parts import PARTS
 from medblip.training.progress import Progress
@@ -25,6 +27,7 @@ COLUMNS = {
     "grad_norm": "gradient_norm",
     "learning_rate": "learning_rate",
     "samples_per_second": "samples_per_second",
+    "data_wait_share": "data_wait_share",
     "memory_bytes": "memory_bytes",
     "prefix_norm": "prefix_norm",
 }
@@ -41,7 +44,7 @@ class Averaging(TrainerCallback):
 
 
 class Record(TrainerCallback):
-    """Writes metrics rows, validates, marks complete checkpoints, keeps the best model.
+    """Writes metrics rows, validates, keeps the best model.
 
     Args:
         name, stage: of the stage.
@@ -87,32 +90,41 @@ class Record(TrainerCallback):
         found = logs or {}
         row = {ours: float(found[theirs]) for theirs, ours in COLUMNS.items() if theirs in found}
         if any(part in row for part in PARTS):  # Trainer's last entry sums up and has no losses
-            self._append(state, row)
+            self._append(state.global_step, row)
 
     def on_step_end(
         self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        due = state.global_step % self.stage.evaluate_every == 0
-        if self.validation and (due or state.global_step == state.max_steps):
-            average = self.average.applied() if self.average else nullcontext()
-            with self.gauges.paused(), average:
-                self._look(self.validation, kwargs["model"], state)
+        if self.validation and self._due(state.global_step):
+            with suppress(CutShort):  # `catch_up` looks when the run goes on
+                self._look(self.validation, kwargs["model"], state.global_step)
             control.should_training_stop |= self.patience_is_over()
         return control
+
+    def catch_up(self, model: MedBlipForConditionalGeneration, step: int) -> None:
+        """Look at a loaded checkpoint of ``step`` as on the way there, if that was cut short."""
+        looked = any("validation_log_loss" in row for row in self._rows_of(step))
+        if self.validation and self._due(step) and not looked:
+            self._look(self.validation, model, step)
+
+    def _due(self, step: int) -> bool:
+        return step % self.stage.evaluate_every == 0 or step == self.stage.steps
 
     def _look(
         self,
         validation: Validation,
         model: MedBlipForConditionalGeneration,
-        state: TrainerState,
+        step: int,
     ) -> None:
-        measured = validation.measure(model)
-        self._append(state, measured)
+        with self.gauges.paused(), self.average.applied() if self.average else nullcontext():
+            measured = validation.measure(model)
+            require_finite(measured, step)
+            if self.keeper:
+                by_first_process(partial(self.keeper.keep, step, measured))
+        self._append(step, measured)
         self.gauges.note(measured)  # for trackers, which see log entries alone
         if self.bar:
             self.bar.show(measured)
-        if self.keeper:
-            self.keeper.keep(state.global_step, measured)
 
     def patience_is_over(self) -> bool:
         """From the written rows, so that a resumed run stops where the first would have."""
@@ -123,10 +135,11 @@ class Record(TrainerCallback):
             for row in self.rows.read()
             if row["stage"] == self.name and "validation_log_loss" in row
         ]
-        return len(losses) - 1 - losses.index(min(losses)) >= self.stage.patience
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= self.stage.patience
 
-    def _append(self, state: TrainerState, values: dict[str, float]) -> None:
-        self.rows.append({"stage": self.name, "step": state.global_step, **values})
+    def _append(self, step: int, values: dict[str, float]) -> None:
+        by_first_process(lambda: self.rows.append({"stage": self.name, "step": step, **values}))
 
-    def on_save(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+    def _rows_of(self, step: int) -> list[dict[str, Any]]:
+        rows = self.rows.read()
+        return [row for row in rows if row["stage"] == self.name and row["step"] == step]

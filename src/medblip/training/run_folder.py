@@ -1,31 +1,36 @@
-"""A run's folder: what lies in it, whose it is, and the model that is kept."""
+"""A run's folder: what lies in it, and the model that is kept."""
 
 from __future__ import annotations
 
 import json
 import platform
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import peft
 import torch
 import transformers
 
 from medblip import __version__
-from medblip.errors import UsageError
 from medblip.model import MedBlipForConditionalGeneration
-from medblip.recipe import Recipe
-from medblip.storage import write_json
-from medblip.study.study import Study
+from medblip.storage import remove_leftovers, write_json
+from medblip.training.agreement import process_count
+from medblip.training.checkpoints import newest_complete, step_of
+from medblip.training.claim import RECIPE_FILE as RECIPE_FILE
+from medblip.training.disk import require_space, saving
+from medblip.training.folders import beside, replace_folder, settle
 
-RECIPE_FILE = "recipe.yaml"
 ENVIRONMENT_FILE = "environment.json"
 METRICS_FILE = "metrics.jsonl"
 DONE_FILE = "done.json"
 MODEL_FOLDER = "model"
+FINAL_FOLDER = "final"  # the model at the end of a stage, below the stage's folder
 BEST_FILE = "best.json"
+FINISHED = "finished"  # marks a stage's folder
 
 
 @dataclass(frozen=True)
@@ -37,30 +42,6 @@ class Run:
     metrics: list[dict[str, Any]]
 
 
-def claim(out: Path, recipe: Recipe, study: Study) -> None:
-    """Refuse to go on with a run of something else."""
-    file = out / RECIPE_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != recipe.to_yaml():
-        raise UsageError(
-            str(file),
-            "this run folder was started with another recipe",
-            "choose another --out, or delete this folder",
-            code="other-recipe",
-        )
-    splits = study.splits
-    wanted = {"seed": splits.seed, "train": len(splits.subjects["train"])}
-    claimed = out / "study.json"
-    if claimed.exists() and json.loads(claimed.read_text(encoding="utf-8")) != wanted:
-        raise UsageError(
-            str(claimed),
-            "this run folder was started on another study or split",
-            "choose another --out, or delete this folder",
-            code="other-study",
-        )
-    recipe.write(file)
-    write_json(claimed, wanted)
-
-
 def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """Versions and machine, as far as results depend on them; no host or user name."""
     return {
@@ -69,21 +50,51 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "peft": peft.__version__,
+        "accelerate": accelerate.__version__,
         "device": device.type,
         "precision": precision,
+        "processes": process_count(),
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
     }
 
 
+def reached(out: Path, stages: Iterable[str]) -> tuple[str, int] | None:
+    """The stage and step that a run would go on from; None where nothing is kept yet."""
+    last: tuple[str, int] | None = None
+    for stage in stages:
+        checkpoint = newest_complete(out / stage)
+        if checkpoint or (out / stage / FINISHED).exists():
+            last = stage, step_of(checkpoint) if checkpoint else 0
+    return last
+
+
+def settle_models(out: Path) -> None:
+    """Put right what a run that was killed while it replaced a kept model has left."""
+    for stage in (path for path in out.iterdir() if path.is_dir()):
+        settle(stage / FINAL_FOLDER)
+    settle(out / MODEL_FOLDER)
+    remove_leftovers(out)
+
+
 def save_model(model: MedBlipForConditionalGeneration, folder: Path, facts: dict[str, Any]) -> None:
-    """Write a whole checkpoint folder beside, then swap it in; ``best.json`` comes last."""
-    fresh = folder.with_name(f".{folder.name}.new")
+    """Write a whole checkpoint folder beside, then swap it in.
+
+    Raises:
+        CannotSaveError: it does not fit or could not be written; the one that was there stays.
+    """
+    fresh = beside(folder)
+    expected = sum(tensor.nbytes for tensor in model.learned_state().values())
+    folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
-    write_json(fresh / BEST_FILE, facts)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    try:
+        with saving(folder.parent, expected):
+            require_space(folder.parent, expected)
+            model.save_pretrained(fresh)
+            write_json(fresh / BEST_FILE, facts)
+            replace_folder(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 class Keeper:
@@ -108,5 +119,5 @@ class Keeper:
         facts = json.loads(file.read_text(encoding="utf-8"))
         if facts["step"] >= step:
             return None
-        loss: float = facts["validation_log_loss"]
+        loss: float | None = facts.get("validation_log_loss")
         return loss

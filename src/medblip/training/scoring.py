@@ -12,7 +12,7 @@ from medblip.model.likelihood import score_answers
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.model.prompt import PromptBuilder, pad_left
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
-from medblip.training.data import stack_tokens
+from medblip.training.collating import stack_tokens
 
 
 def score_labels(

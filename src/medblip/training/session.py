@@ -14,21 +14,32 @@ import transformers
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.recipe import Recipe, StageSection
 from medblip.study.study import Example, Study
-from medblip.training.checkpoints import drop_incomplete, newest_complete
-from medblip.training.data import Collator, StageDataset
+from medblip.training.agreement import by_first_process, is_first_process
+from medblip.training.checkpoints import drop_incomplete, newest_complete, step_of
+from medblip.training.collating import Collator
+from medblip.training.data import StageDataset
 from medblip.training.ema import MovingAverage
+from medblip.training.failures import Place, explained
+from medblip.training.interrupts import StopWhenAsked, stop_if_asked
 from medblip.training.learned import set_learned
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.progress import Progress
 from medblip.training.recording import Averaging, Record
-from medblip.training.run_folder import BEST_FILE, METRICS_FILE, MODEL_FOLDER, Keeper, save_model
+from medblip.training.run_folder import (
+    BEST_FILE,
+    FINAL_FOLDER,
+    FINISHED,
+    METRICS_FILE,
+    MODEL_FOLDER,
+    Keeper,
+    save_model,
+)
 from medblip.training.stage_trainer import StageTrainer, stage_arguments
 from medblip.training.token_cache import LiveTokens, TokenCache
 from medblip.training.trackers import tracker_callbacks
 from medblip.training.validation import Validation
 from medblip.training.watching import Gauges
 
-FINISHED = "finished"  # marks a stage's folder
 TITLES = {
     "align": "Aligning image and text",
     "tune": "Tuning the answers",
@@ -93,7 +104,7 @@ class Session:
     def _run_stage(self, name: str, *, last: bool) -> None:
         stage = self.recipe.stages()[name].resolved(len(self.train_examples))
         folder = self.places.out / name
-        final = self.places.out / MODEL_FOLDER if last else folder / "final"
+        final = self.places.out / MODEL_FOLDER if last else folder / FINAL_FOLDER
         if (final / BEST_FILE).exists() and (folder / FINISHED).exists():
             self.model.load_learned(final)
             return
@@ -106,27 +117,30 @@ class Session:
         if not (last and (final / BEST_FILE).exists()):
             if average is not None:
                 average.swap()  # the next stage goes on from the average
-            save_model(self.model, final, {"stage": name, "step": stage.steps})
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FINISHED).touch()
+            facts = {"stage": name, "step": stage.steps}
+            by_first_process(lambda: save_model(self.model, final, facts))
+        by_first_process(lambda: _mark_finished(folder))
 
     def _fit(
         self, name: str, stage: StageSection, folder: Path, best: Path | None
     ) -> MovingAverage | None:
         set_learned(self.model, stage, entry=self.recipe.learns_entry(name))
         images = self._images(name)
+        dataset = self._dataset(name, stage, images)
         average = MovingAverage(self.model, stage.ema_decay) if stage.ema_decay else None
         keep = None if best is None else Keeper(self.model, name, best)
-        bar = Progress(TITLES[name]) if self.progress else None
+        bar = Progress(TITLES[name]) if self.progress and is_first_process() else None
         gauges = Gauges(self.model, stage.batch_size)
         validation = self._validation(stage, images)
         record = Record(name, stage, self.rows, validation, keep, gauges, average, bar)
         trainer = StageTrainer(
             model=self.model,
             args=self._arguments(name, stage, folder),
-            train_dataset=self._dataset(name, stage, images),
+            train_dataset=dataset,
             data_collator=Collator(
-                self.processor.tokenizer.pad_token_id, self.model.config.is_encoder_decoder
+                self.processor.tokenizer.pad_token_id,
+                self.model.config.is_encoder_decoder,
+                dataset.blank,
             ),
             stage=stage,
             gauges=gauges,
@@ -134,7 +148,8 @@ class Session:
             callbacks=[
                 *([Averaging(average)] if average else []),
                 record,
-                *tracker_callbacks(self.trackers, self.places.out / "tensorboard" / name),
+                StopWhenAsked(),
+                *self._tracking(name),
             ],
         )
         trainer.remove_callback(transformers.ProgressCallback)
@@ -142,14 +157,27 @@ class Session:
         if bar:
             trainer.add_callback(bar)
         checkpoint = newest_complete(folder)
-        self.rows.rewind(name, int(checkpoint.name.split("-")[1]) if checkpoint else 0)
-        drop_incomplete(folder)
-        if checkpoint and record.patience_is_over():
-            trainer.load(checkpoint)  # it was about to stop
-        else:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        by_first_process(lambda: self._rewind(name, checkpoint))
+        if checkpoint:
+            trainer.load(checkpoint)
+            record.catch_up(self.model, step_of(checkpoint))
+        if not (checkpoint and record.patience_is_over()):  # else it was about to stop
+            place = Place(name, stage, folder, dataset, self.study.sessions)
+            with explained(place, trainer):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            stop_if_asked(f"step {trainer.steps_done} of stage {name} is saved")
         gauges.close()
         return average
+
+    def _rewind(self, name: str, checkpoint: Path | None) -> None:
+        """Forget what came after ``checkpoint``."""
+        self.rows.rewind(name, step_of(checkpoint) if checkpoint else 0)
+        drop_incomplete(self.places.out / name)
+
+    def _tracking(self, name: str) -> list[transformers.TrainerCallback]:
+        if not is_first_process():
+            return []
+        return tracker_callbacks(self.trackers, self.places.out / "tensorboard" / name)
 
     def _images(self, name: str) -> LiveTokens:
         """Where image tokens come from: kept ones are valid only while what makes them stays."""
@@ -186,3 +214,8 @@ class Session:
             device,
             compiled=self.recipe.compile,
         )
+
+
+def _mark_finished(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FINISHED).touch()

@@ -7,19 +7,25 @@ the hash of their weights, so a changed encoder never meets old tokens.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from torch.utils.data import get_worker_info
 from tqdm import tqdm
 
+from medblip.errors import InputError
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.storage import replacing
+from medblip.training.agreement import largest, place, wait
+from medblip.training.interrupts import stop_if_asked
+from medblip.training.pixels import to_pixels
 from medblip.training.precision import autocast
 from medblip.volumes import map_cube_array
 
@@ -56,6 +62,10 @@ class LiveTokens:
         self.cubes = cubes
         self.precision = precision
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A loader's worker process reads what is on disk, and has no use for the model.
+        return {**self.__dict__, "model": None}
+
     def tokens(self, name: str) -> NDArray[np.float32]:
         """``(tokens, width)`` of one cube, CLS first."""
         return self.encode(map_cube_array(self.cubes / name)).astype(np.float32)
@@ -69,7 +79,7 @@ class LiveTokens:
     def blank_cube(self) -> NDArray[np.uint8]:
         return np.zeros((self.model.config.volume_size,) * 3, np.uint8)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: a sharded tower keeps what it gathered in it
     def encode(self, cube: NDArray[np.uint8]) -> NDArray[np.float16]:
         """``(D, H, W)`` uint8 -> ``(tokens, width)`` float16, without padding."""
         device = self.model.query_tokens.device
@@ -100,20 +110,47 @@ class TokenCache(LiveTokens):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fill(self, names: Iterable[str], *, progress: bool = True) -> int:
-        """Encode every cube of ``names`` that has no tokens yet; returns how many were encoded."""
-        todo = [name for name in dict.fromkeys(names) if not self._whole(name)]
-        bar = tqdm(todo, desc="Encoding volumes", unit="volume", disable=not progress or not todo)
-        for name in bar:
-            self._write(name, self.encode(map_cube_array(self.cubes / name)))
+        """Encode every cube of ``names`` that has no tokens yet.
+
+        Several processes share the work, and go on when all are done. One cube at a time: many
+        at once are no faster on a processor, and a cube's tokens would depend in their last bits
+        on its neighbours. A process with fewer cubes encodes blank ones while it waits: where the
+        encoder is split among the processes, all must run it.
+
+        Returns:
+            How many this process encoded.
+        """
+        rank, processes = place()
+        own = list(dict.fromkeys(names))[rank::processes]
+        todo = [name for name in own if not self._whole(name)]
+        most = largest(len(todo))
+        shown = progress and rank == 0 and bool(todo)
+        for name in tqdm(todo, desc="Encoding volumes", unit="volume", disable=not shown):
+            self._encode_cube(name)
+            stop_if_asked("the encoded volumes are kept", alone=True)
+        for _ in range(most - len(todo)):
+            self.encode(self.blank_cube)
+        wait()
         return len(todo)
 
     def tokens(self, name: str) -> NDArray[np.float32]:
-        """``(tokens, width)`` of one cube, CLS first; encoded now if a file is damaged."""
+        """``(tokens, width)`` of one cube, CLS first; encoded now if a file is damaged.
+
+        Raises:
+            InputError: ``corrupt-tokens`` in a loader's worker process, which has no model.
+        """
         try:
             with safe_open(self.folder / name, framework="numpy") as file:
                 return np.asarray(file.get_tensor(TOKENS), dtype=np.float32)
-        except (SafetensorError, OSError):
-            self._write(name, self.encode(map_cube_array(self.cubes / name)))
+        except (SafetensorError, OSError) as error:
+            if get_worker_info() is not None:
+                raise InputError(
+                    name,
+                    f"the cached image tokens cannot be read: {error}",
+                    "start again: they are then made anew",
+                    code="corrupt-tokens",
+                ) from error
+            self._encode_cube(name)
             return self.tokens(name)
 
     @cached_property
@@ -128,12 +165,7 @@ class TokenCache(LiveTokens):
         except (SafetensorError, OSError):
             return False
 
-    def _write(self, name: str, tokens: NDArray[np.float16]) -> None:
+    def _encode_cube(self, name: str) -> None:
+        tokens = self.encode(map_cube_array(self.cubes / name))
         with replacing(self.folder / name) as temporary:
             save_file({TOKENS: tokens}, temporary)
-
-
-def to_pixels(cubes: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """Cubes ``(D, H, W)`` of bytes to ``pixel_values (n, 1, D, H, W)`` float32 in [0, 1]."""
-    # torch's own memory: numpy's varies in alignment, which can change the last bits.
-    return torch.stack([torch.tensor(np.asarray(cube)) for cube in cubes])[:, None].float() / 255.0

@@ -7,15 +7,19 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 
+from medblip.model.losses import gather_rows
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.model.prompt import PromptBuilder, pad_left
 from medblip.study.labels import ANSWERS, LABELS
 from medblip.study.record import RecordForm
 from medblip.study.study import Example
-from medblip.training.data import question_and_answer, stack_tokens
+from medblip.training.agreement import place
+from medblip.training.collating import stack_tokens
+from medblip.training.interrupts import cut_short_if_asked
 from medblip.training.precision import autocast
 from medblip.training.scoring import score_labels
 from medblip.training.token_cache import LiveTokens
+from medblip.training.tokenised import CONTRAST_LENGTH, question_and_answer
 
 BATCH = 16
 
@@ -43,14 +47,18 @@ class Validation:
         self.language = language
         self.truth = torch.tensor([LABELS.index(e.label) for e in examples])
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: sharded towers keep what they gathered in it
     def measure(self, model: MedBlipForConditionalGeneration) -> dict[str, float]:
-        """``validation_accuracy`` (0 to 1) and ``validation_log_loss`` (nats)."""
+        """``validation_accuracy`` (0 to 1) and ``validation_log_loss`` (nats).
+
+        Several processes share the examples, and each gets the same numbers.
+        """
         training = model.training
         model.eval()
         score = self._language_scores if self.language else self._contrast_scores
         with autocast(model.query_tokens.device, self.cache.precision):
-            scores = torch.cat([score(model, batch) for batch in self._batches()]).float().cpu()
+            own = torch.cat([score(model, batch) for batch in self._batches()]).float()
+        scores = gather_rows(own)[: len(self.examples)].cpu()
         model.train(training)
         return {
             "validation_accuracy": float((scores.argmax(1) == self.truth).float().mean()),
@@ -58,8 +66,17 @@ class Validation:
         }
 
     def _batches(self) -> Iterator[Sequence[Example]]:
-        for start in range(0, len(self.examples), BATCH):
-            yield self.examples[start : start + BATCH]
+        own = self._own()
+        for start in range(0, len(own), BATCH):
+            cut_short_if_asked()
+            yield own[start : start + BATCH]
+
+    def _own(self) -> list[Example]:
+        """This process's share: as many as any other's, so that some are seen twice at the end."""
+        rank, processes = place()
+        share = -(-len(self.examples) // processes)
+        rows = range(rank * share, (rank + 1) * share)
+        return [self.examples[row % len(self.examples)] for row in rows]
 
     def _language_scores(
         self, model: MedBlipForConditionalGeneration, batch: Sequence[Example]
@@ -73,7 +90,8 @@ class Validation:
     ) -> torch.Tensor:
         device = model.query_tokens.device
         texts = [
-            self.prompts.contrast_text(question_and_answer(ANSWERS[label]), 512) for label in LABELS
+            self.prompts.contrast_text(question_and_answer(ANSWERS[label]), CONTRAST_LENGTH)
+            for label in LABELS
         ]
         ids, mask = (
             torch.tensor(x).to(device) for x in pad_left(texts, self.prompts.tokenizer.pad_token_id)

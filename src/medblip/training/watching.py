@@ -31,7 +31,14 @@ class Gauges:
 
     def start(self, step: int) -> None:
         """Count from here."""
-        self.clock, self.last_step = time.monotonic(), step
+        self.clock, self.last_step, self.waited = time.monotonic(), step, 0.0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time within is spent waiting for data."""
+        begun = time.monotonic()
+        yield
+        self.waited += time.monotonic() - begun
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -41,12 +48,14 @@ class Gauges:
         self.clock += time.monotonic() - begun
 
     def read(self, step: int) -> dict[str, float]:
-        """Speed, memory, ``prefix_norm`` if any prefix was made, and what was noted."""
+        """Speed, share of time spent waiting for data, memory, ``prefix_norm``, what was noted."""
         seconds = max(time.monotonic() - self.clock, 1e-9)
         rate = (step - self.last_step) * self.batch_size / seconds
+        waited = round(self.waited / seconds, 4)
         self.start(step)
         readings = {
             "samples_per_second": round(rate, 2),
+            "data_wait_share": waited,
             "memory_bytes": float(memory_bytes(self.device)),
         }
         if (norm := self.prefix.take()) is not None:
@@ -75,7 +84,7 @@ class PrefixWatch:
 
     @torch.no_grad()
     def _note(self, module: nn.Module, inputs: Any, projected: Tensor) -> None:
-        if not module.training:
+        if not module.training or not len(projected):
             return
         prefix = projected.float()
         if (scale := self.model.prefix_scale) is not None:

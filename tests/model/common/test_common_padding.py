@@ -11,7 +11,7 @@ from tiny import END, build, head_scan, tokenizer
 
 from medblip.model import MedBlipForConditionalGeneration, MedBlipImageProcessor, MedBlipProcessor
 from medblip.model.likelihood import score_answers
-from medblip.training.data import Collator
+from medblip.training.collating import Collator
 
 LANGUAGES = ("gpt2", "llama", "t5")
 RECORDS, ANSWERS = ("a long record", "b"), ("normal", "has it")

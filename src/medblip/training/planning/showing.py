@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from rich.console import Group
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from medblip.training.planning.parts import PAPER_SIDE
 from medblip.training.planning.results import Plan, Work
+from medblip.training.planning.scaling import Range, Scaling
 from medblip.training.planning.sizes import show_bytes
 
 _TENSORS = {
@@ -105,4 +106,24 @@ def _sentences(plan: Plan) -> Iterator[str]:
     )
 
 
-__all__ = ["plan_tables"]
+def scaling_table(scalings: Sequence[Scaling]) -> Table:
+    """A step on clusters: plain data parallelism, and with the frozen towers sharded."""
+    table = Table("a step on many GPUs, in ms")
+    for scaling in scalings:
+        how = "towers sharded" if scaling.sharded else "towers whole"
+        table.add_column(f"{scaling.cluster.processes} GPUs, {how}", justify="right")
+    for name in ("compute", "gradients", "features", "towers"):
+        table.add_row(name, *(f"{getattr(s, name) * 1e3:.1f}" for s in scalings))
+    table.add_section()
+    table.add_row("in all", *(_range(s.step, 1e3, ".0f") for s in scalings))
+    table.add_row("samples/s", *(_range(s.samples_per_second, 1, ".0f") for s in scalings))
+    table.add_row("efficiency", *(_range(s.efficiency, 1, ".0%") for s in scalings))
+    table.add_row("hours an epoch", *(_range(s.hours, 1, ".3f") for s in scalings))
+    return table
+
+
+def _range(values: Range, factor: float, form: str) -> str:
+    return f"{values.low * factor:{form}} to {values.high * factor:{form}}"
+
+
+__all__ = ["plan_tables", "scaling_table"]
