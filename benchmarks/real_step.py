@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -92,16 +92,18 @@ def run_real(recipe: Recipe, batch: int, kind: str, device: str) -> Real:
     """
     _measure(_small(recipe), 2, kind, device)
     gc.collect()
-    before = _status("VmRSS") if device == "cpu" else 0
+    before = status_bytes("VmRSS") if device == "cpu" else 0
     measured = _measure(recipe, batch, kind, device)
     return replace(measured, peak_bytes=measured.peak_bytes - before)
 
 
-def in_new_process(script: str, *arguments: str) -> dict[str, Any]:
-    """The JSON document that a benchmark's own script prints last, run as ``ALLOCATOR`` says."""
+def in_new_process(
+    script: str, *arguments: str, environment: Mapping[str, str] = ALLOCATOR
+) -> dict[str, Any]:
+    """The JSON document that a benchmark's own script prints last."""
     run = subprocess.run(
         [sys.executable, "-W", "ignore", script, *arguments],
-        env={**os.environ, **ALLOCATOR},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -120,7 +122,7 @@ def _measure(recipe: Recipe, batch: int, kind: str, device: str) -> Real:
     prepare = _prepare_answer if kind == "answering" else _prepare_training
     run = prepare(model, recipe, batch, kind, device, found)
     built = time.perf_counter()
-    _reset_peak(device)
+    reset_peak(device)
     value = run()
     return Real(
         peak_bytes=_peak(device),
@@ -199,7 +201,8 @@ def _shrunk(architecture: dict[str, Any] | None) -> dict[str, Any]:
     return {**architecture, **SMALL[architecture["model_type"]]}
 
 
-def _reset_peak(device: str) -> None:
+def reset_peak(device: str) -> None:
+    """Count the peak from here."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -207,10 +210,10 @@ def _reset_peak(device: str) -> None:
 
 
 def _peak(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else _status("VmHWM")
+    return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
 
 
-def _status(field: str) -> int:
+def status_bytes(field: str) -> int:
     """Bytes of a field of this process's status."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     match = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
