@@ -13,7 +13,9 @@ from rich.markup import escape
 
 from medblip import __version__
 from medblip.cli_convert import convert_app
-from medblip.cli_tables import print_results, print_study
+from medblip.cli_experiment import experiment
+from medblip.cli_tables import print_question_results, print_results, print_study
+from medblip.cli_vqa import chat, questions_app
 from medblip.errors import MedBlipError, PartlyDoneError, UsageError
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 
@@ -27,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(convert_app, name="convert")
+app.add_typer(questions_app, name="questions")
+app.command()(chat)
+app.command()(experiment)
 console = Console(stderr=True, highlight=False)
 
 DEMO_MODEL = Path("demo/run/model")
@@ -424,6 +429,12 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder that `train` wrote.")],
     study: Annotated[Path, typer.Option(help="Study folder.")],
+    questions: Annotated[
+        bool, typer.Option("--questions", help="Ask the questions of the study too.")
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="With --questions: so many of each kind.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -434,19 +445,24 @@ def evaluate(
     from medblip.evaluation.evaluate import evaluate as run_evaluation
     from medblip.evaluation.evaluate import load_results
     from medblip.evaluation.reporting import report
+    from medblip.evaluation.vqa_evaluate import evaluate_questions
     from medblip.storage import cache_folder
     from medblip.study.study import Study
 
     loaded = Study.load(study)
     cubes = cache or _cubes()
-    done = run_evaluation(run, loaded, cubes=cubes, tokens=cache_folder() / "tokens")
-    command = f"medblip evaluate {run} --study {study}"
-    page = report(done, run, loaded, cubes=cubes, commands=[command])
+    places: dict[str, Any] = {"cubes": cubes, "tokens": cache_folder() / "tokens"}
+    done = run_evaluation(run, loaded, **places)
+    asked = evaluate_questions(run, loaded, most=most, **places) if questions else None
+    command = f"medblip evaluate {run} --study {study}{' --questions' if questions else ''}"
+    page = report(done, run, loaded, cubes=cubes, commands=[command], questions=asked)
     results = load_results(run)
     if as_json:
-        print(json.dumps(results, indent=2))
+        print(json.dumps(results | ({"questions": asked.as_dict()} if asked else {}), indent=2))
         return
     print_results(results)
+    if asked is not None:
+        print_question_results(asked.as_dict())
     print(f"Report: {page}\n{RESEARCH_USE}")
 
 

@@ -51,6 +51,53 @@ def print_results(results: Mapping[str, Any]) -> None:
         console.print(_subsets(results))
 
 
+def print_question_results(results: Mapping[str, Any]) -> None:
+    """What a model answers to the questions of a study, beside what it answers without the scan."""
+    for name, split in results["splits"].items():
+        conditions = split["conditions"]
+        table = Table(f"Questions, {name}", "n", "chance", box=_BOX)
+        for condition in conditions.values():
+            table.add_column(condition["title"])
+        table.add_column("strict")
+        table.add_column("lenient")
+        for group, full in conditions["full"]["groups"].items():
+            mains = [c["groups"][group]["scores"][full["main"]] for c in conditions.values()]
+            others = [full["scores"].get(rule) for rule in ("strict", "lenient")]
+            table.add_row(
+                group,
+                str(full["n"]),
+                "-" if full["chance"] is None else f"{full['chance']:.1%}",
+                *(" ".join(_interval(main)) for main in mains),
+                *("-" if other is None else f"{other['value']:.1%}" for other in others),
+            )
+        console = _console()
+        console.print(table)
+        for line in _refusals_and_pairs(conditions["full"]):
+            console.print(line, soft_wrap=True)
+    if results["simulated"]:
+        console.print(results["simulated"], soft_wrap=True)
+
+
+def _refusals_and_pairs(full: Mapping[str, Any]) -> Iterator[str]:
+    refusals, pairs = full["refusals"], full["two_turn_pairs"]
+    if refusals["hallucinated"] is not None:
+        yield (
+            f"Answered although no scan can show it: {refusals['hallucinated']:.1%} of "
+            f"{refusals['n_unanswerable']}"
+        )
+    if refusals["refused"] is not None:
+        yield f"Refused although it can: {refusals['refused']:.1%} of {refusals['n_answerable']}"
+    if pairs["n"]:
+        right = " ".join(_interval(pairs["both_right"]))
+        yield f"Two-turn pairs of which both are right: {right} of {pairs['n']}"
+
+
+def _interval(number: Mapping[str, float | None]) -> tuple[str, str]:
+    if number["low"] is None:
+        return f"{number['value']:.1%}", "(no interval)"
+    return f"{number['value']:.1%}", f"({number['low']:.1%} to {number['high']:.1%})"
+
+
 def _console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)

@@ -185,6 +185,8 @@ class StageSection(_Section):
             the record with a blank image, and the image alone.
         evaluate_every: steps between looks at the validation split.
         evaluate_sessions: how many of its subjects are looked at, evenly spaced; None for all.
+        questions: what is asked: the ``diagnosis`` after the record; ``vqa``, the questions of the
+            study's ``questions.jsonl`` about the scan alone; or ``both``, equally often.
     """
 
     steps: int = Field(0, ge=0)
@@ -215,6 +217,7 @@ class StageSection(_Section):
     evaluate_every: int = Field(100, ge=1)
     evaluate_sessions: int | None = Field(None, ge=1)
     save_every: int = Field(100, ge=1)
+    questions: Literal["diagnosis", "vqa", "both"] = "diagnosis"
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -224,6 +227,19 @@ class StageSection(_Section):
             raise ValueError("field_dropout is a share from 0 to below 1, or `cohorts`")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError("betas are from 0 to below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _questions_have_their_losses(self) -> Self:
+        if self.questions == "diagnosis" or not self.runs:
+            return self
+        if self.itc_answer:
+            raise ValueError(
+                f"itc_answer must be 0 where questions is {self.questions}: many images share an "
+                "answer such as yes, so ITC(I, Q&A) would pull unlike images to one text"
+            )
+        if not self.language:
+            raise ValueError(f"questions is {self.questions}, which only the language loss learns")
         return self
 
     @property
@@ -271,6 +287,13 @@ class Recipe(_Section):
     def learns_entry(self, stage: str) -> bool:
         """Whether a stage learns the 3D patch embedding, so that no token of it can be cached."""
         return self.model.train_patch_embedding or stage == "end_to_end"
+
+    @property
+    def asks_questions(self) -> bool:
+        """Whether a stage asks the questions of the study."""
+        return any(
+            stage.runs and stage.questions != "diagnosis" for stage in self.stages().values()
+        )
 
     @model_validator(mode="after")
     def _each_stage_changes_what_it_has(self) -> Self:

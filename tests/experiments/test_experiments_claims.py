@@ -118,7 +118,9 @@ def test_prompt_orders_without_numbers_of_the_paper() -> None:
 
 
 def test_the_full_model_against_both_encoders() -> None:
-    ours = verdict(runs(4, {"vit": 0.5, "medqformer": 0.5, "medblip": 0.75}, ["ADNI"]), ENCODERS)
+    ours = verdict(
+        runs(4, {"vit": 0.5, "medqformer": 0.5, "medblip": 0.75}, ["ADNI-3x200"]), ENCODERS
+    )
     assert ours.answer == "holds"
     assert [step.paper for step in ours.steps] == pytest.approx([7.1, 6.5])
 

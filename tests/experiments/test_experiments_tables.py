@@ -54,8 +54,8 @@ def test_cells_of_the_paper() -> None:
         (2, "biogpt.lora", "AIBL-3x200"): 62.4,
         (2, "biomedlm.text_only", "OASIS-2x200"): 61.8,
         (3, "medblip", "M3D-VQA-AD"): 77.96,
-        (4, "vit", "ADNI"): 72.2,
-        (4, "medqformer", "ADNI"): 71.6,
+        (4, "vit", "ADNI-3x200"): 72.2,
+        (4, "medqformer", "ADNI-3x200"): 71.6,
         (5, "image_text_question", "ADNI-3x200"): None,
         (6, "itc_record", "OASIS-2x200"): 82.5,
     }

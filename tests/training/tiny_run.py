@@ -66,7 +66,7 @@ def make_run(root: Path, **tune: object) -> TinyRun:
     tiny_world.write_language(root / "language")
     sessions = make_sessions(24)
     write_study(root / "study", sessions)
-    _say_size(root / "study" / STUDY_FILE)
+    say_size(root / "study" / STUDY_FILE)
     write_cubes(root / "cubes", sessions)
     return TinyRun(root, make_recipe(root, **tune))
 
@@ -80,7 +80,8 @@ def write_cubes(folder: Path, sessions: pd.DataFrame) -> None:
         save_file({"array": cube}, folder / name)
 
 
-def _say_size(file: Path) -> None:
+def say_size(file: Path) -> None:
+    """Say in ``study.json`` that its cubes have the size of `write_cubes`."""
     info = StudyInfo.read(file)
     parameters = asdict(Preprocessing(size=SIZE))
     made = PreprocessingInfo(fingerprint="1", parameters=parameters)

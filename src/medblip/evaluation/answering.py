@@ -77,6 +77,7 @@ def ask(
     volume_index: int | None = None,
     assume_orientation: str | None = None,
     series: str = "",
+    learned_questions: bool = False,
 ) -> Answer:
     """Answer a question about one scan and its record.
 
@@ -90,6 +91,8 @@ def ask(
         temperature: calibration fitted on validation subjects; none means uncalibrated.
         reference: template for the gate's anatomy check.
         volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
+        learned_questions: the checkpoint was trained on questions about scans; else any but the
+            paper's gets a warning.
 
     Raises:
         InputError: the scan cannot be read, or the question is empty.
@@ -104,8 +107,8 @@ def ask(
             scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
         )
         digest = scan_sha256(scan, series=series)
-    volume = to_ras(volume)
-    findings = [*volume.findings, *check_plausibility(volume, reference), *notes, *more]
+    volume, found = examined(volume, reference)
+    findings = [*found, *notes, *more]
     facts: dict[str, Any] = {
         "question": question,
         "model_sha256": model_sha256(model),
@@ -121,7 +124,7 @@ def ask(
         )
     cube = processor.image_processor.cube(volume)
     findings += [f for f in cube.findings if f not in findings]
-    findings += _doubts(processor, record, question)
+    findings += _doubts(processor, record, question, learned_questions)
     inputs = processor(volumes=[cube], records=[record], questions=[question])
     inputs = inputs.to(model.query_tokens.device)
     if question == QUESTION:
@@ -131,6 +134,12 @@ def ask(
     return Answer(**facts, **given, findings=[f.as_dict() for f in findings])
 
 
+def examined(scan: Volume, reference: Reference | None) -> tuple[Volume, list[Finding]]:
+    """The scan in RAS+, and what reading and the plausibility gate say; an error refuses it."""
+    volume = to_ras(scan)
+    return volume, [*volume.findings, *check_plausibility(volume, reference)]
+
+
 def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
     if record.strip():
         return clean_text(record, max_chars=MAX_RECORD_CHARACTERS)
@@ -138,10 +147,12 @@ def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
     return "", [Finding("no-record", "note", "record", nothing)]
 
 
-def _doubts(processor: MedBlipProcessor, record: str, question: str) -> list[Finding]:
+def _doubts(
+    processor: MedBlipProcessor, record: str, question: str, learned_questions: bool
+) -> list[Finding]:
     """What the prompt itself takes away from the answer."""
     doubts = []
-    if question != QUESTION:
+    if question != QUESTION and not learned_questions:
         doubts.append(
             Finding(
                 "free-question",

@@ -44,7 +44,7 @@ def ask_files(
     volume = read_volume(
         scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
     )
-    loaded = MedBlipForConditionalGeneration.from_pretrained(_checkpoint(model))
+    loaded = MedBlipForConditionalGeneration.from_pretrained(checkpoint_folder(model))
     answer = ask(
         loaded,
         MedBlipProcessor.from_pretrained(model),
@@ -52,10 +52,11 @@ def ask_files(
         text,
         question or QUESTION,
         temperature=Temperature.load(model),
-        reference=_reference(),
+        reference=embedded_reference(),
         volume_index=volume_index,
         assume_orientation=assume_orientation,
         series=series,
+        learned_questions=learned_questions(model),
     )
     name = scan.name.split(".")[0].strip("*?_") or "scan"  # it may be a pattern of slices
     drawn = picture or Path(f"{name}_medblip.png")
@@ -70,7 +71,15 @@ def _form(model: Path) -> RecordForm:
     return RecordForm() if training is None else training.record_form
 
 
-def _checkpoint(model: Path) -> Path:
+def learned_questions(model: Path) -> bool:
+    """Whether a checkpoint was trained on questions about scans, as far as its folder tells."""
+    if not (model / CARD_FACTS_FILE).is_file():
+        return False
+    training = CardFacts.of_checkpoint(model).training
+    return training is not None and training.asked_questions
+
+
+def checkpoint_folder(model: Path) -> Path:
     if not model.is_dir():
         raise InputError(
             str(model),
@@ -81,7 +90,7 @@ def _checkpoint(model: Path) -> Path:
     return model
 
 
-def _reference() -> Reference | None:
+def embedded_reference() -> Reference | None:
     """The template that the gate compares with, where the embedded weights are at hand."""
     try:
         return Reference.from_folder(embedded_files(verify=False).anatomy)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medblip.errors import UsageError
 from medblip.evaluation.metrics import ClassificationMetrics, PairedDifference, ReliabilityBin
+
+if TYPE_CHECKING:  # it is made by what makes this page's other numbers
+    from medblip.evaluation.vqa_evaluate import QuestionEvaluation
 
 Withheld = Literal["image", "record", ""]
 
@@ -179,6 +182,7 @@ class ReportContent:
         full: the full model on the test set.
         calibration, controls, simple_models, groups, cases, run: see their classes.
         subsets: the paper's named subsets, where the study has their cohorts.
+        questions: what was answered to the study's questions, where they were asked.
         training_rows: lines of ``metrics.jsonl``, see ``figures.training_curves``.
         limitations: paragraphs beside the standing ones.
     """
@@ -197,6 +201,7 @@ class ReportContent:
     cases: Sequence[Case]
     run: RunFacts
     subsets: Sequence[PaperSubset] = ()
+    questions: QuestionEvaluation | None = None
     training_rows: Sequence[Mapping[str, Any]] = ()
     limitations: Sequence[str] = field(default=())
 

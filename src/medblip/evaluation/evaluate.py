@@ -134,16 +134,9 @@ def evaluate(
         InputError: the run is not finished, its checkpoint is damaged, or the named subsets do
             not fit the study.
     """
-    if not (run / DONE_FILE).exists():
-        raise InputError(
-            str(run),
-            "this folder holds no finished run",
-            "run `medblip train` with --out set to it; an interrupted run goes on",
-            code="run-not-finished",
-        )
-    recipe = load_recipe(run / RECIPE_FILE)
+    recipe = finished_recipe(run)
     study = study.dropping_label_defining_fields(recipe.record.drop_label_defining_fields)
-    scorer = _scorer(run, recipe, cubes, tokens)
+    scorer = load_scorer(run, recipe, cubes, tokens)
     splits = {n: study.examples(n, "first") for n in EVALUATED}
     named = subset_tasks(study)
     everyone = [*splits.values(), *(task.examples for task in named)]
@@ -180,7 +173,24 @@ def evaluate(
     return evaluation
 
 
-def _scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
+def finished_recipe(run: Path) -> Recipe:
+    """The recipe of a run.
+
+    Raises:
+        InputError: the folder holds no finished one.
+    """
+    if not (run / DONE_FILE).exists():
+        raise InputError(
+            str(run),
+            "this folder holds no finished run",
+            "run `medblip train` with --out set to it; an interrupted run goes on",
+            code="run-not-finished",
+        )
+    return load_recipe(run / RECIPE_FILE)
+
+
+def load_scorer(run: Path, recipe: Recipe, cubes: Path, tokens: Path) -> Scorer:
+    """The model of a finished run, with all it needs to score study examples."""
     device = pick_device()
     precision = resolve_precision(recipe.precision, device)
     model = MedBlipForConditionalGeneration.from_pretrained(run / MODEL_FOLDER)

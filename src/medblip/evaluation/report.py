@@ -25,6 +25,7 @@ from medblip.evaluation.content import (
     RunFacts,
     SplitCount,
 )
+from medblip.evaluation.vqa_shown import QUESTION_CONDITIONS
 
 __all__ = [
     "Calibration",
@@ -92,6 +93,7 @@ def render_report(content: ReportContent) -> str:
         ),
         figures=_figures(content),
         subset_controls=_control_titles(content.subsets),
+        question_conditions=QUESTION_CONDITIONS,
         limitations=[*STANDING_LIMITATIONS, *content.limitations],
         research_use=notice.RESEARCH_USE,
         simulated_data=notice.SIMULATED_DATA,

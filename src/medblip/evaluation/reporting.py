@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +25,7 @@ from medblip.evaluation.content import (
 from medblip.evaluation.evaluate import Evaluation, Measured, Scored, label_array
 from medblip.evaluation.metrics import classification_metrics, reliability
 from medblip.evaluation.report import write_report
+from medblip.evaluation.vqa_evaluate import QuestionEvaluation
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.study import Example, Study
 from medblip.training.card_facts import split_facts
@@ -44,12 +46,13 @@ def report(
     cubes: Path,
     commands: Sequence[str],
     timings: Mapping[str, float] | None = None,
+    questions: QuestionEvaluation | None = None,
 ) -> Path:
     """Write ``report.html`` into the run folder and return its path."""
     content = report_content(
         evaluation, run, study, cubes=cubes, commands=commands, timings=timings or {}
     )
-    return write_report(run / REPORT_FILE, content)
+    return write_report(run / REPORT_FILE, replace(content, questions=questions))
 
 
 def report_content(

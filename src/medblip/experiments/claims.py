@@ -23,10 +23,13 @@ from medblip.experiments.paper_tables import (
     QFORMER,
     QUESTION_FIRST,
     TEXT_ONLY,
+    UNSEEN_MARK,
     VIT,
     Column,
+    PaperTable,
 )
 from medblip.experiments.records import TableAnswers
+from medblip.study.labels import LABELS
 
 CHAIN = "Text only < frozen < LoRA"
 UNSEEN = "Cohorts that training saw are answered better than those it did not"
@@ -74,14 +77,14 @@ def claims_of(
 
     Args:
         tables: see `medblip.experiments.records.answers_by_table`.
-        titles: language model -> title, for those that the paper has not.
+        titles: language model, or row of Tables 4 to 6 -> title, where it is not the paper's.
         stand_ins: our row key -> row key of the paper that it stands for.
     """
     return [
         *_table_2(tables.get(2), LANGUAGE_MODELS | dict(titles or {}), stand_ins or {}),
-        _claim(4, tables.get(4), ENCODERS, ((QFORMER, FULL), (VIT, FULL))),
-        _claim(5, tables.get(5), ORDERS, ((QUESTION_FIRST, IMAGE_TEXT_FIRST),)),
-        _claim(6, tables.get(6), LOSSES, ((ITC_RECORD, ITC_BOTH),)),
+        _claim(4, tables.get(4), ENCODERS, ((QFORMER, FULL), (VIT, FULL)), titles),
+        _claim(5, tables.get(5), ORDERS, ((QUESTION_FIRST, IMAGE_TEXT_FIRST),), titles),
+        _claim(6, tables.get(6), LOSSES, ((ITC_RECORD, ITC_BOTH),), titles),
     ]
 
 
@@ -98,7 +101,7 @@ def _table_2(
     for model in models:
         name = titles.get(model, model)
         pairs = pairwise(f"{model}.{how}" for how in (TEXT_ONLY, FROZEN, LORA))
-        claims.append(_claim(2, given, f"{CHAIN}: {name}", tuple(pairs), stand_ins))
+        claims.append(_claim(2, given, f"{CHAIN}: {name}", tuple(pairs), None, stand_ins))
         unseen = _unseen_step(given, f"{model}.{LORA}", stand_ins)
         claims.append(Claim(2, f"{UNSEEN}: {name}, LoRA", (unseen,) if unseen else ()))
     return claims
@@ -109,18 +112,24 @@ def _claim(
     given: TableAnswers | None,
     claim: str,
     pairs: Sequence[tuple[str, str]],
+    titles: Mapping[str, str] | None = None,
     stand_ins: Mapping[str, str] | None = None,
 ) -> Claim:
     """A claim of pairs ``(worse, better)`` of rows."""
     if given is None:
         return Claim(table, claim, ())
-    steps = [_step(table, given, *pair, stand_ins or {}) for pair in pairs]
+    steps = [_step(table, given, *pair, titles or {}, stand_ins or {}) for pair in pairs]
     complete = [step for step in steps if step is not None]
     return Claim(table, claim, tuple(complete) if len(complete) == len(steps) else ())
 
 
 def _step(
-    table: int, given: TableAnswers, worse: str, better: str, stand_ins: Mapping[str, str]
+    table: int,
+    given: TableAnswers,
+    worse: str,
+    better: str,
+    titles: Mapping[str, str],
+    stand_ins: Mapping[str, str],
 ) -> Step | None:
     """The mean difference over the columns that both have answered; None without any."""
     columns = given.columns_of(worse, better)
@@ -130,7 +139,7 @@ def _step(
     weights = mean_difference(better, worse, columns)
     told = {c: paper.value(stand_ins.get(c.row, c.row), c.column) for c in weights}
     return Step(
-        f"{_short(table, better)} against {_short(table, worse)}",
+        f"{_short(table, better, titles)} against {_short(table, worse, titles)}",
         weights,
         _in_paper(weights, told),
         {c: difference(Cell(better, c), Cell(worse, c)) for c in columns},
@@ -140,7 +149,7 @@ def _step(
 def _unseen_step(given: TableAnswers, row: str, stand_ins: Mapping[str, str]) -> Step | None:
     """Seen minus unseen columns, compared only where they have as many labels to choose from."""
     paper = PAPER_TABLES[2]
-    there = [c for c in paper.columns if Cell(row, c.name) in given.answers]
+    there = [_column(paper, name) for name in given.columns_of(row)]
     kinds = [k for k in dict.fromkeys(c.labels for c in there) if _both_kinds(there, k)]
     if not kinds:
         return None
@@ -151,6 +160,12 @@ def _unseen_step(given: TableAnswers, row: str, stand_ins: Mapping[str, str]) ->
             weights |= {Cell(row, c.name): sign / len(part) / len(kinds) for c in part}
     told = {c: paper.value(stand_ins.get(row, row), c.column) for c in weights}
     return Step("Seen cohorts against unseen ones", weights, _in_paper(weights, told))
+
+
+def _column(paper: PaperTable, name: str) -> Column:
+    """The paper's, or one of a study's own, which asks for all labels."""
+    ours = Column(name, len(LABELS), zero_shot=name.endswith(UNSEEN_MARK))
+    return next((c for c in paper.columns if c.name == name), ours)
 
 
 def _both_kinds(columns: Sequence[Column], labels: int) -> bool:
@@ -164,7 +179,9 @@ def _in_paper(weights: Mapping[Cell, float], told: Mapping[Cell, float | None]) 
     return sum(weight * known[cell] for cell, weight in weights.items())
 
 
-def _short(table: int, row: str) -> str:
+def _short(table: int, row: str, titles: Mapping[str, str]) -> str:
     """A setting inside a sentence."""
     condition = row.rpartition(".")[2]
-    return CONDITIONS[condition] if table == 2 else PAPER_TABLES[table].title_of(row)
+    if table == 2:
+        return CONDITIONS[condition]
+    return titles.get(row) or PAPER_TABLES[table].title_of(row)

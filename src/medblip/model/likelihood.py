@@ -53,7 +53,7 @@ def _score_causal(
     if length == 0:
         return scores
     # All candidates in one pass: few tokens each, and a pass reads every weight however few.
-    fed, wanted, real = _continuations(candidates, length, mask.device)
+    fed, wanted, real = continuations(candidates, length, mask.device)
     cache = prompt.past_key_values
     cache.batch_repeat_interleave(len(candidates))
     fed = fed.repeat(len(mask), 1)  # (batch * candidates, length), as the cache's rows are
@@ -69,7 +69,7 @@ def _score_causal(
     return scores + ((chosen - logits.logsumexp(-1)) * real).sum(-1)
 
 
-def _continuations(
+def continuations(
     candidates: Sequence[Sequence[int]], length: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What is fed after the prompt, what is to follow each of it, and which of it is no padding.

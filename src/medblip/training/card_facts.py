@@ -65,13 +65,19 @@ class SplitFact(_Strict):
 
 
 class StageFact(_Strict):
-    """One stage of training; ``losses`` are the weights of the three losses."""
+    """One stage of training.
+
+    Attributes:
+        losses: weights of the three losses.
+        questions: what was asked, as in the recipe.
+    """
 
     name: str
     steps: int
     batch_size: int
     learning_rate: float
     losses: dict[str, float]
+    questions: str = "diagnosis"
 
 
 class TrainingFacts(_Strict):
@@ -98,6 +104,11 @@ class TrainingFacts(_Strict):
     @property
     def record_form(self) -> RecordForm:
         return RecordForm(self.record_fields, self.record_wording, self.record_units)
+
+    @property
+    def asked_questions(self) -> bool:
+        """Whether a stage asked the questions of the study."""
+        return any(stage.questions != "diagnosis" for stage in self.stages)
 
 
 class Number(_Strict):
@@ -284,6 +295,7 @@ def _stage(name: str, stage: StageSection) -> StageFact:
         batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
         losses={loss: getattr(stage, loss) for loss in losses},
+        questions=stage.questions,
     )
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 from medblip.errors import UsageError
 from medblip.recipe import Recipe, load_recipe
-from medblip.storage import write_json
+from medblip.storage import sha256_of_file, write_json
 from medblip.study.soundness import table_hashes
 from medblip.study.study import Study
 from medblip.study.tables import nearest
 from medblip.training.disk import saving
+from medblip.vqa.question_file import QUESTIONS_FILE
 
 RECIPE_FILE = "recipe.yaml"
 CLAIM_FILE = "claim.json"
@@ -29,21 +30,27 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate")
 SURROUNDINGS = ("device", "precision", "processes", "threads")
 PACKAGE = Path(__file__).resolve().parent.parent
 # What training runs through; work on anything else does not stop a run.
-ROOMS = ("training", "model", "study", "volumes", "recipe.py", "storage.py")
+ROOMS = ("training", "model", "study", "volumes", "vqa", "recipe.py", "storage.py")
 SHOWN = 8  # changes that a message names
 
 Changes = dict[str, list[str]]
 
 
-def new_claim(study: Study, environment: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def new_claim(
+    study: Study, environment: Mapping[str, Any], *, questions: bool = False
+) -> dict[str, dict[str, str]]:
     """What a run depends on besides its recipe: groups of names with their states.
 
     Args:
         environment: as in ``environment.json``.
+        questions: whether the recipe asks the questions of the study.
     """
-    preprocessing = {"preprocessing": study.info.preprocessing.fingerprint}
+    data = {**table_hashes(study.folder), "preprocessing": study.info.preprocessing.fingerprint}
+    asked = study.folder / QUESTIONS_FILE
+    if questions and asked.is_file():
+        data[QUESTIONS_FILE] = sha256_of_file(asked)
     return {
-        "data": {**table_hashes(study.folder), **preprocessing},
+        "data": data,
         "code": {
             **{name: str(environment[name]) for name in LIBRARIES},
             **dict(_own_files()),

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from medblip.model.prompt import PromptBuilder
 from medblip.recipe import StageSection
-from medblip.study.labels import ANSWERS
+from medblip.study.labels import ANSWERS, QUESTION
 from medblip.study.record import RecordForm
 from medblip.study.study import Example
 from medblip.training.balancing import groups_of
@@ -56,9 +56,8 @@ class StageDataset(Dataset[dict[str, Any]]):
         self.blank: NDArray[Any] = (
             cache.blank if isinstance(cache, TokenCache) else cache.blank_cube
         )
-        groups = groups_of(examples, stage.balance)
         lengths = self._lengths() if stage.bucket else None
-        self.schedule = make_schedule(len(examples), stage, seed, groups, lengths)
+        self.schedule = make_schedule(len(examples), stage, seed, self._groups(), lengths)
 
     def __len__(self) -> int:
         return len(self.schedule)
@@ -79,18 +78,30 @@ class StageDataset(Dataset[dict[str, Any]]):
             sample |= {"image": self._image(example, draw), "seed": draw.seed}
         return sample | self._texts(example, draw)
 
+    def _groups(self) -> NDArray[np.int64] | None:
+        return groups_of(self.examples, self.stage.balance)
+
     def _texts(self, example: Example, draw: Draw) -> dict[str, Any]:
-        record = self.form.text(self.dropout.left(example.fields, draw.seed))
-        answer = ANSWERS[example.label]
+        record = self._record(example, draw)
+        said = "" if draw.shown == "image" else record
+        return self._ids(draw, record, said, QUESTION, ANSWERS[example.label])
+
+    def _record(self, example: Example, draw: Draw) -> str:
+        return self.form.text(self.dropout.left(example.fields, draw.seed))
+
+    def _ids(
+        self, draw: Draw, record: str, said: str, question: str, answer: str
+    ) -> dict[str, Any]:
+        """The texts of the stage's losses; ``said`` stands in the prompt before the question."""
         texts: dict[str, Any] = {}
         if self.stage.itc_record > 0 or self.stage.itc_answer > 0:
             texts["contrasted"] = draw.shown in ("both", "image")
             if texts["contrasted"]:
                 texts["record"] = self.texts.contrasted(record)
-                texts["question_answer"] = self.texts.contrasted(question_and_answer(answer))
+                pair = question_and_answer(answer, question)
+                texts["question_answer"] = self.texts.contrasted(pair)
         if self.stage.language > 0:
-            said = "" if draw.shown == "image" else record
-            texts["prompt"] = self.texts.prompt(said, draw.shown != "record")
+            texts["prompt"] = self.texts.prompt(said, draw.shown != "record", question)
             texts["answer"] = self.texts.answer(answer)
         return texts
 

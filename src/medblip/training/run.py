@@ -212,7 +212,7 @@ def _claim(
     recipe: Recipe, study: Study, out: Path, surroundings: dict[str, Any], accepted: Sequence[str]
 ) -> None:
     """Make the run folder this run's, or refuse; write down and tell what has changed."""
-    claim = new_claim(study, surroundings)
+    claim = new_claim(study, surroundings, questions=recipe.asks_questions)
     changes = changes_since(out, recipe, claim)
     finished = (out / DONE_FILE).exists()
     if place := reached(out, recipe.stages()):  # else there is nothing yet that could be spoilt

@@ -15,6 +15,8 @@ from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.recipe import Recipe, StageSection
 from medblip.study.study import Example, Study
 from medblip.training.agreement import by_first_process, is_first_process
+from medblip.training.asked import AskedDataset, asked_items
+from medblip.training.asked_validation import asked_validation
 from medblip.training.checkpoints import drop_incomplete, newest_complete, step_of
 from medblip.training.collating import Collator
 from medblip.training.data import StageDataset
@@ -39,6 +41,8 @@ from medblip.training.token_cache import LiveTokens, TokenCache
 from medblip.training.trackers import tracker_callbacks
 from medblip.training.validation import Validation
 from medblip.training.watching import Gauges
+from medblip.vqa.questions import Question
+from medblip.vqa.study_questions import study_questions
 
 TITLES = {
     "align": "Aligning image and text",
@@ -192,8 +196,16 @@ class Session:
         names = list(self.recipe.stages())
         return self.recipe.seed * len(names) + names.index(name)
 
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        return study_questions(self.study)
+
     def _dataset(self, name: str, stage: StageSection, images: LiveTokens) -> StageDataset:
         form, prompts = self.recipe.record.form, self.processor.prompts
+        if stage.questions != "diagnosis":
+            both = stage.questions == "both"
+            items = asked_items(self.train_examples, self.questions, diagnosis=both)
+            return AskedDataset(items, form, images, prompts, stage, self._seed(name))
         return StageDataset(self.train_examples, form, images, prompts, stage, self._seed(name))
 
     def _validation(self, stage: StageSection, images: LiveTokens) -> Validation | None:
@@ -202,6 +214,9 @@ class Session:
         form, prompts = self.recipe.record.form, self.processor.prompts
         wanted = min(stage.evaluate_sessions or len(self.held_out), len(self.held_out))
         looked_at = [self.held_out[i * len(self.held_out) // wanted] for i in range(wanted)]
+        if stage.questions != "diagnosis":
+            both = stage.questions == "both"
+            return asked_validation(looked_at, self.questions, form, images, prompts, both)
         return Validation(looked_at, form, images, prompts, stage.language > 0)
 
     def _arguments(self, name: str, stage: StageSection, folder: Path) -> Any:

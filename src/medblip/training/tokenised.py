@@ -17,9 +17,9 @@ CONTRAST_LENGTH = 512  # longest text of the text stream
 KEPT = 1 << 15  # texts of each kind, under a kilobyte each
 
 
-def question_and_answer(answer: str) -> str:
+def question_and_answer(answer: str, question: str = QUESTION) -> str:
     """The text of ITC(I, Q&A)."""
-    return f"Question: {QUESTION} Answer: {answer}"
+    return f"Question: {question} Answer: {answer}"
 
 
 class TokenisedTexts:
@@ -32,15 +32,19 @@ class TokenisedTexts:
     def __init__(self, prompts: PromptBuilder) -> None:
         self.prompts = prompts
         # As arrays: lists of numbers take eight times the memory.
-        self.prompt: Callable[[str, bool], Ids] = lru_cache(KEPT)(self._prompt)
+        self._kept_prompt: Callable[[str, str, bool], Ids] = lru_cache(KEPT)(self._prompt)
         self.answer: Callable[[str], Ids] = lru_cache(KEPT)(self._answer)
         self.contrasted: Callable[[str], Ids] = lru_cache(KEPT)(self._contrasted)
 
     def __reduce__(self) -> Any:
         return TokenisedTexts, (self.prompts,)  # what is kept stays in its process
 
-    def _prompt(self, record: str, image: bool) -> Ids:
-        return np.array(self.prompts.prompt(record, QUESTION, image=image).ids, np.int32)
+    def prompt(self, record: str, image: bool, question: str = QUESTION) -> Ids:
+        """The prompt with what stands in the record's place, and with or without a prefix."""
+        return self._kept_prompt(record, question, image)
+
+    def _prompt(self, record: str, question: str, image: bool) -> Ids:
+        return np.array(self.prompts.prompt(record, question, image=image).ids, np.int32)
 
     def _answer(self, answer: str) -> Ids:
         return np.array(self.prompts.answer(answer), np.int32)

@@ -7,14 +7,19 @@ seam; where it is too long, its middle gives way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from medblip.vqa.questions import LETTERS, Question
+from medblip.vqa.questions import LETTERS, Question, Turn
 
 
 def said_before(question: Question) -> str:
-    """The turns before the question: ``"Question: ... Answer: ... Question: ... Answer: ..."``."""
-    return " ".join(f"Question: {turn.question} Answer: {turn.answer}" for turn in question.turns)
+    """The turns before the question, as `told` says them."""
+    return told(question.turns)
+
+
+def told(turns: Iterable[Turn]) -> str:
+    """``"Question: ... Answer: ... Question: ... Answer: ..."``."""
+    return " ".join(f"Question: {turn.question} Answer: {turn.answer}" for turn in turns)
 
 
 def shown(question: Question, order: Sequence[int] | None = None) -> str:

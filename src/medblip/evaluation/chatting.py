@@ -1,0 +1,84 @@
+"""``medblip chat``: files in, a conversation about the scan out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from medblip.evaluation.answering import examined
+from medblip.evaluation.asking import checkpoint_folder, embedded_reference, learned_questions
+from medblip.evaluation.conversation import Conversation
+from medblip.findings import Finding
+from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.training.precision import pick_device
+from medblip.training.run_folder import MODEL_FOLDER
+from medblip.volumes import read_volume
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is known before the first question.
+
+    Attributes:
+        conversation: None where the plausibility gate refuses the scan.
+        findings: about scan and checkpoint.
+    """
+
+    conversation: Conversation | None
+    findings: Sequence[Finding]
+
+    @property
+    def reason(self) -> str:
+        """Why the scan was refused; empty if it was not."""
+        return next((f.problem for f in self.findings if f.level == "error"), "")
+
+
+def open_conversation(
+    run: Path,
+    scan: Path,
+    *,
+    record: str = "",
+    volume_index: int | None = None,
+    assume_orientation: str | None = None,
+    series: str = "",
+) -> Opening:
+    """Begin a conversation about a scan, which passes the same gate as for ``ask``.
+
+    Args:
+        run: a run folder, or a checkpoint folder.
+        record: free text that stands before the dialogue.
+        scan, volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
+
+    Raises:
+        InputError: the scan or the checkpoint cannot be used.
+    """
+    folder = run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else checkpoint_folder(run)
+    volume = read_volume(
+        scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
+    )
+    upright, findings = examined(volume, embedded_reference())
+    if any(finding.level == "error" for finding in findings):
+        return Opening(None, findings)
+    model = MedBlipForConditionalGeneration.from_pretrained(folder)
+    model.to(pick_device()).eval()  # type: ignore[arg-type]
+    processor = MedBlipProcessor.from_pretrained(folder)
+    cube = processor.image_processor.cube(upright)
+    findings += [finding for finding in cube.findings if finding not in findings]
+    if not learned_questions(folder):
+        findings.append(_NOT_LEARNED)
+    pixels = processor(volumes=[cube])["pixel_values"].to(model.query_tokens.device)
+    with torch.no_grad():
+        tokens, _ = model.encode_image(pixels)
+    return Opening(Conversation(model, processor, tokens, record), findings)
+
+
+_NOT_LEARNED = Finding(
+    "free-question",
+    "warning",
+    "checkpoint",
+    "it was not trained on questions about scans",
+    "take what it says as a continuation by the language model, not as a reading of the scan",
+)

@@ -1,0 +1,121 @@
+"""An experiment's folder: whose it is, and what each trial answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medblip.errors import UsageError
+from medblip.experiments.paper_tables import PAPER_TABLES
+from medblip.experiments.records import RunRecord
+from medblip.experiments.simple_controls import CONTROL_TITLES
+from medblip.experiments.trials import Trial
+from medblip.storage import write_json, write_text
+from medblip.study.soundness import table_hashes
+from medblip.study.study import Study
+from medblip.study.subsets import SUBSETS_FILE
+
+CLAIM_FILE = "experiment.json"
+RECORDS_FILE = "records.jsonl"
+RUNS_FOLDER = "runs"
+CONTROLS_FILE = "simple_controls.json"
+ANY_TABLE = min(PAPER_TABLES)  # that simple controls are kept under
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What lies in an experiment's folder."""
+
+    folder: Path
+
+    def claim(self, study: Study) -> None:
+        """Make the folder this study's.
+
+        Raises:
+            UsageError: it holds an experiment on another study.
+        """
+        subsets = study.folder / SUBSETS_FILE
+        hashes = table_hashes(study.folder)
+        drawn = json.loads(subsets.read_text(encoding="utf-8")) if subsets.is_file() else None
+        wanted = {"tables": hashes, "subsets": drawn}
+        file = self.folder / CLAIM_FILE
+        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
+            raise UsageError(
+                str(self.folder),
+                "this folder holds experiments on another study, or the study was changed since",
+                "choose another --out",
+                code="other-study",
+            )
+        if not file.exists():
+            write_json(file, wanted)
+
+    def run(self, trial: Trial) -> Path:
+        """Run folder of a trial."""
+        return self.folder / RUNS_FOLDER / trial.run
+
+    def records(self, trial: Trial) -> list[RunRecord] | None:
+        """What the trial answered, for its table and row; None where it is not finished."""
+        found = _read(self._file(trial))
+        if found is None:
+            return None
+        return [
+            replace(r, table=trial.table, row=trial.row if r.role == "model" else r.row)
+            for r in found
+        ]
+
+    def keep(self, trial: Trial, records: Sequence[RunRecord]) -> None:
+        """Write a trial's answers: from now on it is finished."""
+        _write(self._file(trial), records)
+
+    def simple_controls(self) -> list[RunRecord] | None:
+        """Answers of the simple models, of `ANY_TABLE`."""
+        return _read(self.folder / CONTROLS_FILE)
+
+    def keep_simple_controls(self, records: Sequence[RunRecord]) -> None:
+        _write(self.folder / CONTROLS_FILE, records)
+
+    def gather(self, trials: Iterable[Trial]) -> list[RunRecord]:
+        """All records of all trials so far, with the simple controls in every table.
+
+        A control of the model is one whichever trial of the table scored it.
+        """
+        trials = list(trials)
+        records = {
+            (r.table, r.row, r.column, r.seed): r
+            for trial in trials
+            for r in self.records(trial) or ()
+        }
+        simple = self.simple_controls() or ()
+        beside = [replace(r, table=t) for t in _tables(records.values()) for r in simple]
+        return sorted([*records.values(), *beside], key=_order)
+
+    def write_records(self, records: Iterable[RunRecord]) -> None:
+        """``records.jsonl``: one record a line; see `RunRecord.from_dict`."""
+        lines = [json.dumps(r.as_dict(), ensure_ascii=False) + "\n" for r in records]
+        write_text(self.folder / RECORDS_FILE, "".join(lines))
+
+    def _file(self, trial: Trial) -> Path:
+        return self.run(trial) / f"records.{trial.setting.readout}.json"
+
+
+def _tables(records: Iterable[RunRecord]) -> list[int]:
+    return sorted({r.table for r in records})
+
+
+def _order(record: RunRecord) -> int:
+    """Models as they come, then controls in the order of their titles."""
+    controls = list(CONTROL_TITLES)
+    return controls.index(record.row) + 1 if record.row in controls else 0
+
+
+def _read(file: Path) -> list[RunRecord] | None:
+    if not file.exists():
+        return None
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return [RunRecord.from_dict(value, file.name) for value in values]
+
+
+def _write(file: Path, records: Sequence[RunRecord]) -> None:
+    write_json(file, [record.as_dict() for record in records])

@@ -1,0 +1,154 @@
+"""Trials one after another: train, score, keep; what is finished is not done again."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medblip.errors import MedBlipError
+from medblip.experiments.columns import ColumnSet, columns_of
+from medblip.experiments.hours import Hours
+from medblip.experiments.kept import ANY_TABLE, Kept
+from medblip.experiments.scoring import Caches, records_of
+from medblip.experiments.study_controls import study_controls
+from medblip.experiments.trials import Trial, distinct
+from medblip.storage import write_text
+from medblip.study.soundness import require_sound
+from medblip.study.study import Study
+from medblip.training.interrupts import StoppedError
+from medblip.training.run import train
+
+ERROR_FILE = "error.txt"
+OWN_TOKENS = "tokens"  # of a run whose encoder no other run has
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A trial that did not end, and why in one line."""
+
+    trial: Trial
+    error: str
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs trials on a study into a folder.
+
+    Attributes:
+        study: trained and tested on.
+        kept, hours: of the folder.
+        caches: of cubes and tokens.
+        accept_audit, accept_changes: see `medblip.training.run.train`.
+        say: gets one line a trial.
+        progress: show bars.
+    """
+
+    study: Study
+    kept: Kept
+    hours: Hours
+    caches: Caches
+    accept_audit: Sequence[str] = ()
+    accept_changes: Sequence[str] = ()
+    say: Callable[[str], None] = lambda line: None
+    progress: bool = True
+
+    def run(self, trials: Sequence[Trial]) -> list[Failure]:
+        """Run what is not finished. One that fails is noted, and the next one begins.
+
+        Returns:
+            The failures.
+
+        Raises:
+            InputError: the study has an error that no trial would survive, or no test set.
+            UsageError: the folder holds experiments on another study.
+            StoppedError: a signal came; what was done is kept.
+        """
+        require_sound(self.study, self.accept_audit)
+        self.kept.claim(self.study)
+        columns = columns_of(self.study)
+        self._simple_controls(columns)
+        todo = [t for t in distinct(trials) if self.kept.records(t) is None]
+        finished = [t for t in distinct(trials) if t not in todo]
+        self.kept.write_records(self.kept.gather(trials))
+        failures: list[Failure] = []
+        for number, trial in enumerate(todo, start=1):
+            self.say(self._heading(trial, number, todo, finished))
+            failure = self._attempt(trial, columns)
+            failures += [failure] if failure else []
+            finished += [] if failure else [trial]
+            self.kept.write_records(self.kept.gather(trials))
+        return failures
+
+    def _simple_controls(self, columns: Sequence[ColumnSet]) -> None:
+        if self.kept.simple_controls() is None:
+            self.say("Simple models of the study")
+            found = study_controls(self.study, columns, self.caches.cubes, ANY_TABLE)
+            self.kept.keep_simple_controls(found)
+
+    def _heading(
+        self, trial: Trial, number: int, todo: Sequence[Trial], finished: Sequence[Trial]
+    ) -> str:
+        left = self.hours.expected(todo[number - 1 :], finished)
+        told = "time left not known" if left is None else f"about {left:.1f} h left"
+        return (
+            f"[{number}/{len(todo)}] {trial.title}; {self.hours.total:.1f} h spent so far, {told}"
+        )
+
+    def _attempt(self, trial: Trial, columns: Sequence[ColumnSet]) -> Failure | None:
+        try:
+            self._run(trial, columns)
+        except StoppedError as error:
+            folder = str(self.kept.folder)
+            fix = "the same command goes on from here"
+            raise type(error)(folder, error.problem, fix, code=error.code) from error
+        except Exception as error:  # whatever it is, the other trials are worth their hours
+            return self._failed(trial, error)
+        finally:
+            gc.collect()  # a model in a cycle of references would stay beside the next one
+        self.hours.fail(trial, "")
+        return None
+
+    def _run(self, trial: Trial, columns: Sequence[ColumnSet]) -> None:
+        run, caches = self.kept.run(trial), self._caches(trial)
+        with self.hours.timing(trial, "training_s"):
+            train(
+                trial.recipe,
+                self.study,
+                run,
+                cubes=caches.cubes,
+                tokens=caches.tokens,
+                accept_audit=self.accept_audit,
+                accept_changes=self.accept_changes,
+                progress=self.progress,
+            )
+        with self.hours.timing(trial, "scoring_s"):
+            records = records_of(trial, run, self.study, columns, caches, progress=self.progress)
+        self.kept.keep(trial, records)
+        _tidy(run)
+
+    def _caches(self, trial: Trial) -> Caches:
+        """An encoder that this trial alone has keeps its tokens in the run, to be tidied away."""
+        stages = trial.recipe.stages().items()
+        alone = any(stage.runs and trial.recipe.learns_entry(name) for name, stage in stages)
+        if not alone:
+            return self.caches
+        return Caches(self.caches.cubes, self.kept.run(trial) / OWN_TOKENS)
+
+    def _failed(self, trial: Trial, error: Exception) -> Failure:
+        told = str(error) if isinstance(error, MedBlipError) else f"{type(error).__name__}: {error}"
+        line = " ".join(told.split())
+        self.hours.fail(trial, line)
+        write_text(self.kept.run(trial) / ERROR_FILE, traceback.format_exc())
+        self.say(f"Failed: {trial.title}: {line}")
+        return Failure(trial, line)
+
+
+def _tidy(run: Path) -> None:
+    """Remove what only an unfinished run needs: checkpoints, and tokens of its own encoder."""
+    for folder in (*run.glob("*/checkpoint-*"), run / OWN_TOKENS):
+        shutil.rmtree(folder, ignore_errors=True)
+    (run / ERROR_FILE).unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""The simple models of a study, fitted once and set beside every table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from medblip.errors import InputError
+from medblip.evaluation.evaluate import label_array
+from medblip.evaluation.region_model import region_matrix
+from medblip.evaluation.simple_models import (
+    FeatureTable,
+    SimpleResult,
+    downsample_cube,
+    field_matrix,
+)
+from medblip.experiments.columns import ColumnSet, everyone
+from medblip.experiments.records import RunRecord
+from medblip.experiments.simple_controls import control_record, fit_controls
+from medblip.experiments.simulated_truth import state_key, states_of
+from medblip.study.labels import LABELS
+from medblip.study.record import FIELDS
+from medblip.study.study import Example, Study
+from medblip.volumes import map_cube_array
+
+
+def study_controls(
+    study: Study, columns: Sequence[ColumnSet], cubes: Path, table: int
+) -> list[RunRecord]:
+    """Answers of every simple control to every column, as records of ``table``.
+
+    Raises:
+        InputError: training holds one label only, or a cube is damaged.
+    """
+    train, tested = study.examples("train"), everyone(columns)
+    fields = [name for name in FIELDS if any(name in e.fields for e in train)]
+    tables = [_features(rows, fields, cubes) for rows in (train, tested)]
+    results = fit_controls(tables[0], tables[1], _regions(study, train, tested, tables))
+    row_of = {(e.participant_id, e.session_id, e.image): row for row, e in enumerate(tested)}
+    records = []
+    for column in columns:
+        rows = [row_of[e.participant_id, e.session_id, e.image] for e in column.examples]
+        for key, result in results.items():
+            asked = _among(result, column.labels)
+            records.append(control_record(key, asked, tables[1], table, column.name, rows))
+    return records
+
+
+def _features(examples: Sequence[Example], fields: Sequence[str], cubes: Path) -> FeatureTable:
+    voxels = [downsample_cube(map_cube_array(cubes / e.cube)).ravel() for e in examples]
+    return FeatureTable(
+        fields=field_matrix(examples, fields),
+        labels=label_array(examples),
+        subjects=[e.participant_id for e in examples],
+        voxels=np.stack(voxels),
+    )
+
+
+def _among(result: SimpleResult, labels: Sequence[str]) -> SimpleResult:
+    """Answers over some labels only, as the model's are."""
+    others = [i for i, label in enumerate(LABELS) if label not in labels]
+    probabilities = result.probabilities.copy()
+    probabilities[:, others] = -1.0
+    return replace(result, probabilities=probabilities)
+
+
+def _regions(
+    study: Study,
+    train: Sequence[Example],
+    tested: Sequence[Example],
+    tables: Sequence[FeatureTable],
+) -> tuple[FeatureTable, FeatureTable] | None:
+    """The true change of regions in the place of fields, where the study's truth is at hand."""
+    states = states_of(study)
+    parts = []
+    for examples, table in zip((train, tested), tables, strict=True):
+        rows = [states.get(state_key(e.participant_id, e.session_id)) for e in examples]
+        known = [row for row in rows if row is not None]
+        if len(known) < len(rows):
+            return None
+        try:
+            regions = region_matrix(known)
+        except InputError:
+            return None  # a truth of another kind
+        parts.append(replace(table, fields=regions, voxels=None))
+    return parts[0], parts[1]

@@ -1,0 +1,96 @@
+"""What the experiments train: a setting is one way to train and to read the answers out.
+
+A trial is a setting under a seed, in a row of a table. Rows of several tables may be one setting,
+which is then trained once: the run is named by its resolved recipe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from medblip.recipe import Recipe, load_recipe
+
+Readout = Literal["image_and_record", "record", "image_tokens", "queries"]
+
+_KEY_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train a model, and where its answers come from.
+
+    Attributes:
+        recipe: shipped recipe that it starts from.
+        lengths: values that a caller's own overrides may change again: steps, batch sizes.
+        changes: values that make this setting what it is; they come last.
+        readout: ``image_and_record`` and ``record`` are likelihood answers of the language model;
+            ``image_tokens`` and ``queries`` those of a linear head on what the vision encoder or
+            the MedQFormer makes of the image.
+        controls: whether the model is scored with inputs withheld and exchanged too.
+        minutes: training and scoring on two cores at embedded size; None where not known.
+    """
+
+    recipe: str
+    changes: tuple[str, ...] = ()
+    readout: Readout = "image_and_record"
+    lengths: tuple[str, ...] = ()
+    controls: bool = False
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting under a seed, in a row of a table.
+
+    Attributes:
+        table: of the paper.
+        row: key; see `medblip.experiments.records.RunRecord`.
+        setting: what is trained.
+        seed: of the recipe.
+        overrides: the caller's recipe values, for all trials alike.
+    """
+
+    table: int
+    row: str
+    setting: Setting
+    seed: int
+    overrides: tuple[str, ...] = ()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """As resolved.
+
+        Raises:
+            InputError, UsageError: see `medblip.recipe.load_recipe`.
+        """
+        s = self.setting
+        values = [*s.lengths, *self.overrides, *s.changes, f"seed={self.seed}"]
+        return load_recipe(s.recipe, values)
+
+    @cached_property
+    def run(self) -> str:
+        """Name of its run: a hash of the resolved recipe, seed included."""
+        text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
+
+    @property
+    def key(self) -> tuple[str, Readout]:
+        """Equal for trials of one training whose answers are read out alike."""
+        return self.run, self.setting.readout
+
+    @property
+    def title(self) -> str:
+        return f"Table {self.table}, {self.row}, seed {self.seed}"
+
+
+def distinct(trials: Sequence[Trial]) -> list[Trial]:
+    """The first trial of each key, in order."""
+    first: dict[tuple[str, Readout], Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.key, trial)
+    return list(first.values())
