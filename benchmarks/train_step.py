@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--write", action="store_true", help="keep the numbers in results/")
+    parser.add_argument("--name", help="of the results; where memory allows only some ways at once")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -67,7 +68,7 @@ def main() -> None:
         return
     document = compare(options)
     if options.write:
-        write_json(RESULTS / f"train_step_{options.size}.json", document)
+        write_json(RESULTS / f"train_step_{options.name or options.size}.json", document)
     print(json.dumps(document))
 
 
