@@ -33,7 +33,9 @@ from medblip.training.metrics_file import MetricsFile
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / "tests" / n) for n in ("", "training")]
 
-from tiny_run import TinyRun, kept_step, learned_bytes, make_run, medblip  # noqa: E402
+from tiny_run import TinyRun, kept_step, make_run, medblip  # noqa: E402
+
+from tiny_world import learned_bytes  # noqa: E402
 
 LIMIT_S = 600.0
 AGAIN = 0.4  # chance that a resumed run is killed too

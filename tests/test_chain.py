@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from medblip.cohorts.prepare import prepare
@@ -34,6 +33,7 @@ from medblip.training.checkpoints import COMPLETE, newest_complete
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.run import train
 from medblip.volumes import Preprocessing
+from tiny_world import learned_bytes
 
 SIZE = 32
 
@@ -111,17 +111,6 @@ def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
 def run(chain: Chain) -> Path:
     done = train(chain.recipe, chain.study, chain.root / "run", **chain.places, progress=False)
     return done.folder
-
-
-def learned_bytes(run: Path) -> dict[str, bytes]:
-    """Every learned tensor, bit for bit; a file's header may name its metadata in any order."""
-    model = run / "model"
-    files = (model / "model.safetensors", model / "adapter" / "adapter_model.safetensors")
-    return {
-        f"{file.name}:{name}": tensor.numpy().tobytes()
-        for file in files
-        for name, tensor in load_file(file).items()
-    }
 
 
 def test_training_writes_a_run_that_loads_as_any_transformers_model(run: Path) -> None:

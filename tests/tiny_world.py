@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     Dinov2Config,
@@ -86,3 +87,14 @@ def write_template(folder: Path) -> Path:
     for name, array in (("t1", t1), ("gm", gray), ("wm", wm), ("atlas", labels)):
         nib.save(nib.Nifti1Image(array, affine), folder / f"{name}.nii.gz")
     return folder
+
+
+def learned_bytes(run: Path) -> dict[str, bytes]:
+    """Every learned tensor of a finished run, bit for bit; a header may name them in any order."""
+    model = run / "model"
+    files = (model / "model.safetensors", model / "adapter" / "adapter_model.safetensors")
+    return {
+        f"{file.name}:{name}": tensor.numpy().tobytes()
+        for file in files
+        for name, tensor in load_file(file).items()
+    }

@@ -14,7 +14,8 @@ from rich.markup import escape
 from medblip import __version__
 from medblip.cli_convert import convert_app
 from medblip.cli_experiment import experiment
-from medblip.cli_tables import print_question_results, print_results, print_study
+from medblip.cli_tables import print_study
+from medblip.cli_training import evaluate, plan, train
 from medblip.cli_vqa import chat, questions_app
 from medblip.errors import MedBlipError, PartlyDoneError, UsageError
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
@@ -30,7 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(convert_app, name="convert")
 app.add_typer(questions_app, name="questions")
-app.command()(chat)
+for command in (plan, train, evaluate, chat):
+    app.command()(command)
 app.command()(experiment)
 console = Console(stderr=True, highlight=False)
 
@@ -228,13 +230,14 @@ def prepare(
     from medblip.cohorts.shards import Shard, fill_cache
     from medblip.cohorts.summary import summarise
     from medblip.parallel import as_engine
+    from medblip.storage import cubes_folder
     from medblip.volumes import Preprocessing
     from medblip.volumes.gate import GATE_VERSION, check_plausibility
 
     downloads = with_settings(with_map(parse_downloads(sources), table_map), settings or ())
     reading: dict[str, Any] = {
         "preprocessing": Preprocessing(size=size, bias=bias, strip=strip),
-        "cache": cache or _cubes(),
+        "cache": cache or cubes_folder(),
         "workers": workers,
         "check": check_plausibility,
         "check_version": GATE_VERSION,
@@ -264,69 +267,6 @@ def prepare(
 
 
 @app.command()
-def plan(
-    recipe: Annotated[str, typer.Argument(help="Shipped recipe or a YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Values, e.g. model.lora=null.")
-    ] = None,
-    gpu_memory: Annotated[str, typer.Option(help="Memory of the device.")] = "24GiB",
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Samples a step; the recipe's by default.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cuda, or cpu: this machine.")] = "cuda",
-    record_tokens: Annotated[int, typer.Option(min=1, help="Typical record text.")] = 90,
-    prompt_tokens: Annotated[int, typer.Option(min=2, help="Prompt with its prefix.")] = 140,
-    scans: Annotated[int, typer.Option(min=1, help="Scans of one epoch.")] = 28_000,
-    tflops: Annotated[float, typer.Option(min=0.001, help="The device's peak, dense.")] = 71.0,
-    utilisation: Annotated[
-        float, typer.Option(min=0.001, max=1, help="Share of the peak that a step reaches.")
-    ] = 0.35,
-    gpus: Annotated[int, typer.Option(min=1, help="Of each machine; the batch is each one's.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
-) -> None:
-    """Parameters, memory, time and largest batch of a recipe, before anything is allocated.
-
-    Example: `medblip plan paper/biomedlm-lora --gpu-memory 24GiB`, and with
-    `--gpus 8 --nodes 8` what so many would give.
-    """
-    from medblip.recipe import load_recipe
-    from medblip.training.planning import (
-        Cluster,
-        TextLengths,
-        parse_bytes,
-        plan_tables,
-        scale,
-        scaling_table,
-    )
-    from medblip.training.planning import plan as run_planning
-
-    memory = parse_bytes(gpu_memory, "--gpu-memory")
-    loaded = load_recipe(recipe, overrides or ())
-    with console.status("Planning on tensors without memory, about a minute"):
-        result = run_planning(
-            loaded,
-            memory=memory,
-            batch=batch,
-            device=device,
-            lengths=TextLengths(record=record_tokens, prompt=prompt_tokens),
-            scans=scans,
-            tflops=tflops,
-            utilisation=utilisation,
-        )
-    ways = (False, True) if gpus * nodes > 1 else ()
-    scalings = [scale(result, loaded, Cluster(gpus, nodes), sharded=way) for way in ways]
-    if as_json:
-        several = {"scaling": [scaling.as_dict() for scaling in scalings]} if scalings else {}
-        print(json.dumps(result.as_dict() | several, indent=2))
-        return
-    shown = Console(highlight=False)
-    shown.print(plan_tables(result))
-    if scalings:
-        shown.print(scaling_table(scalings))
-
-
-@app.command()
 def audit(
     study: Annotated[Path, typer.Argument(help="Study folder.")],
     cache: Annotated[
@@ -351,119 +291,6 @@ def audit(
         print(f"Audit page: {study / 'audit.html'}")
     if any(f.level == "error" for f in result.findings):
         raise typer.Exit(3)
-
-
-@app.command()
-def train(
-    recipe: Annotated[
-        str | None, typer.Argument(help="Shipped recipe (embedded) or a YAML file.")
-    ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Values, e.g. tune.steps=100 seed=1.")
-    ] = None,
-    study: Annotated[Path | None, typer.Option(help="Study folder that `prepare` wrote.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run folder; an interrupted run goes on in it.")
-    ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Run folder to go on with; it needs nothing else.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
-    accept_audit: Annotated[
-        list[str] | None,
-        typer.Option(help="Code of an audit error to train in spite of; may be repeated."),
-    ] = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(help="Log to tensorboard, trackio or mlflow as well; may be repeated."),
-    ] = None,
-    accept_changes: Annotated[
-        str,
-        typer.Option(
-            help="What may have changed since the run was started: recipe, data, code, by commas."
-        ),
-    ] = "",
-) -> None:
-    """Train a recipe on a study, or go on with a run that was stopped.
-
-    Example: `medblip train embedded --study study --out runs/1 seed=1`,
-    `medblip train --resume runs/1`
-    """
-    from medblip.recipe import load_recipe
-    from medblip.storage import cache_folder
-    from medblip.study.study import Study
-    from medblip.training.agreement import is_first_process
-    from medblip.training.run import resume as resume_training
-    from medblip.training.run import train as run_training
-
-    accepted: dict[str, Any] = {
-        "accept_audit": accept_audit or (),
-        "trackers": track or (),
-        "accept_changes": [kind for kind in accept_changes.split(",") if kind],
-    }
-    if resume is not None:
-        values = [*([recipe] if recipe else ()), *(overrides or ())]
-        if out is not None or any("=" not in value for value in values):
-            problem = "a run that goes on has its recipe and its folder"
-            raise UsageError("--resume", problem, "leave out RECIPE and --out", code="resume-alone")
-        run = resume_training(resume, overrides=values, study=study, cubes=cache, **accepted)
-    elif recipe is None or study is None or out is None:
-        given = {"RECIPE": recipe, "--study": study, "--out": out}
-        absent = ", ".join(name for name, value in given.items() if value is None)
-        fix = "give RECIPE, --study and --out, or --resume RUN alone"
-        raise UsageError("train", f"{absent} missing", fix, code="train-what")
-    else:
-        run = run_training(
-            load_recipe(recipe, overrides or ()),
-            Study.load(study),
-            out,
-            cubes=cache or _cubes(),
-            tokens=cache_folder() / "tokens",
-            **accepted,
-        )
-    if is_first_process():
-        print(run.model)
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run folder that `train` wrote.")],
-    study: Annotated[Path, typer.Option(help="Study folder.")],
-    questions: Annotated[
-        bool, typer.Option("--questions", help="Ask the questions of the study too.")
-    ] = False,
-    most: Annotated[
-        int | None, typer.Option(min=1, help="With --questions: so many of each kind.")
-    ] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
-) -> None:
-    """Evaluate a run on held-out subjects, with its controls; writes report.html.
-
-    Example: `medblip evaluate runs/1 --study study`
-    """
-    from medblip.evaluation.evaluate import evaluate as run_evaluation
-    from medblip.evaluation.evaluate import load_results
-    from medblip.evaluation.reporting import report
-    from medblip.evaluation.vqa_evaluate import evaluate_questions
-    from medblip.storage import cache_folder
-    from medblip.study.study import Study
-
-    loaded = Study.load(study)
-    cubes = cache or _cubes()
-    places: dict[str, Any] = {"cubes": cubes, "tokens": cache_folder() / "tokens"}
-    done = run_evaluation(run, loaded, **places)
-    asked = evaluate_questions(run, loaded, most=most, **places) if questions else None
-    command = f"medblip evaluate {run} --study {study}{' --questions' if questions else ''}"
-    page = report(done, run, loaded, cubes=cubes, commands=[command], questions=asked)
-    results = load_results(run)
-    if as_json:
-        print(json.dumps(results | ({"questions": asked.as_dict()} if asked else {}), indent=2))
-        return
-    print_results(results)
-    if asked is not None:
-        print_question_results(asked.as_dict())
-    print(f"Report: {page}\n{RESEARCH_USE}")
 
 
 @app.command()
@@ -558,12 +385,6 @@ def export(
         f"log-probabilities on a test volume differ by at most {done.difference:.1e}"
     )
     print(RESEARCH_USE)
-
-
-def _cubes() -> Path:
-    from medblip.storage import cache_folder
-
-    return cache_folder() / "cubes"
 
 
 def _print_answer(answer: Any) -> None:

@@ -60,7 +60,7 @@ def experiment(
     from medblip.experiments.experiment import Plan
     from medblip.experiments.experiment import experiment as run_experiment
     from medblip.experiments.matrix import SIZES
-    from medblip.storage import cache_folder
+    from medblip.storage import cache_folder, cubes_folder
 
     size = next((name for name in SIZES if name == recipe_size), None)
     if size is None:
@@ -72,7 +72,7 @@ def experiment(
         return
     outcome = run_experiment(
         plan,
-        cubes=cache or cache_folder() / "cubes",
+        cubes=cache or cubes_folder(),
         tokens=cache_folder() / "tokens",
         accept_audit=accept_audit or (),
         accept_changes=[kind for kind in accept_changes.split(",") if kind],

@@ -25,6 +25,11 @@ def cache_folder() -> Path:
     return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("medblip"))
 
 
+def cubes_folder() -> Path:
+    """Where cubes are kept unless another folder is named."""
+    return cache_folder() / "cubes"
+
+
 @contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success sync it and rename it into place.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import TinyRun, learned_bytes, make_run
+from tiny_run import TinyRun, make_run
 
 from medblip.training import interrupts
 from medblip.training.checkpoints import newest_complete
@@ -25,6 +25,7 @@ from medblip.training.metrics_file import MetricsFile
 from medblip.training.run import resume, train
 from medblip.training.stage_trainer import StageTrainer
 from medblip.training.token_cache import TokenCache
+from tiny_world import learned_bytes
 
 pytestmark = pytest.mark.usefixtures("code_stays")
 

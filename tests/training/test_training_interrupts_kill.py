@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_run import TinyRun, learned_bytes, make_run
+from tiny_run import TinyRun, make_run
 
 from medblip.training.checkpoints import STAGING, is_complete
 from medblip.training.run import resume, train
+from tiny_world import learned_bytes
 
 pytestmark = pytest.mark.usefixtures("code_stays")
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
-from safetensors.torch import load_file
 
 import tiny_world
 from medblip.recipe import Recipe
@@ -115,17 +114,6 @@ def make_recipe(root: Path, **tune: object) -> Recipe:
             "tune": {**stage, "steps": 9, "patience": 2, "without_image": 0.2, **tune},
         }
     )
-
-
-def learned_bytes(run: Path) -> dict[str, bytes]:
-    """Every learned tensor of a finished run, bit for bit; a header may name them in any order."""
-    model = run / "model"
-    files = (model / "model.safetensors", model / "adapter" / "adapter_model.safetensors")
-    return {
-        f"{file.name}:{name}": tensor.numpy().tobytes()
-        for file in files
-        for name, tensor in load_file(file).items()
-    }
 
 
 def kept_step(run: Path) -> int:
