@@ -13,7 +13,8 @@ import pandas as pd
 
 from medblip.errors import InputError
 from medblip.evaluation.simple_models import FeatureTable, SimpleResult, fit_simple_models
-from medblip.simulate.scanner import atrophy_mm
+from medblip.simulate.individual import Sides
+from medblip.simulate.scanner import MM_PER_SEVERITY, atrophy_mm
 
 LATENTS = ("severity", "age_deviation")
 
@@ -25,10 +26,11 @@ class _State:
 
 
 def region_matrix(states: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """Largest displacement in mm of each region: float ``(states, regions)``.
+    """Largest displacement in mm of each region: float ``(states, regions or region sides)``.
 
     Args:
-        states: rows of a simulation's ground truth, one a scan, with the columns `LATENTS`.
+        states: rows of a simulation's ground truth, one a scan, with the columns `LATENTS`. Where
+            people differ in where they lose tissue, it tells both sides of each region too.
 
     Raises:
         InputError: a row lacks a column or holds no number.
@@ -36,7 +38,7 @@ def region_matrix(states: Sequence[Mapping[str, str]]) -> pd.DataFrame:
     rows = []
     for line, row in enumerate(states):
         try:
-            state = _State(*(float(row[name]) for name in LATENTS))
+            rows.append(_change(row))
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"ground truth, row {line}",
@@ -44,8 +46,15 @@ def region_matrix(states: Sequence[Mapping[str, str]]) -> pd.DataFrame:
                 "use the ground truth that `medblip simulate` wrote",
                 code="bad-ground-truth",
             ) from error
-        rows.append(atrophy_mm(state))
     return pd.DataFrame(rows, dtype=float)
+
+
+def _change(row: Mapping[str, str]) -> dict[str, float]:
+    state = _State(*(float(row[name]) for name in LATENTS))
+    sides = [f"{region}_{side}_max_mm" for region in MM_PER_SEVERITY for side in Sides._fields]
+    if sides[0] not in row:
+        return atrophy_mm(state)
+    return {name: float(row[name]) for name in sides}
 
 
 def fit_region_model(

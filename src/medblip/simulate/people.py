@@ -26,6 +26,7 @@ from medblip.simulate.cohort import (
     SEVERITY_SD,
     severity_of,
 )
+from medblip.simulate.individual import Pattern, own_pattern
 from medblip.simulate.shares import Quota, choose
 
 DAYS_A_YEAR = 365.25
@@ -63,7 +64,7 @@ class Visit:
         day: of the examination.
         age: years on that day.
         status: CN, IMCI, MCI or AD.
-        severity, age_deviation: what the image shows.
+        severity, age_deviation, pattern: what the image shows.
         memory_loss: what the scores show.
         scores: values of ``sessions.tsv`` by field; what was not recorded is absent. Also
             ``diagnosis``, the status, where it was recorded.
@@ -79,6 +80,7 @@ class Visit:
     memory_loss: float
     scores: Mapping[str, str]
     images: int
+    pattern: Pattern
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _people(population: Population, seed: int) -> Iterator[Person]:
         key = (seed, *population.name.encode(), number)
         rng = np.random.default_rng(key)
         status = statuses.deal()
-        visits = _draw_visits(population, rng, status)
+        visits = _draw_visits(population, rng, status, own_pattern(key))
         yield Person(
             number=number,
             sex=sexes[status].deal(sum(visit.images for visit in visits)),
@@ -192,7 +194,7 @@ def _people(population: Population, seed: int) -> Iterator[Person]:
 
 
 def _draw_visits(
-    population: Population, rng: np.random.Generator, status: str
+    population: Population, rng: np.random.Generator, status: str, pattern: Pattern
 ) -> tuple[Visit, ...]:
     mean, sd, low, high = population.ages
     start_age = float(np.clip(rng.normal(mean, sd), low, high))
@@ -225,6 +227,7 @@ def _draw_visits(
                 memory_loss=memory_loss,
                 scores=_draw_scores(rng, status, memory_loss, population.cdr),
                 images=population.images_of(rng, number),
+                pattern=pattern,
             )
         )
     return tuple(visits)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from medblip.simulate.anatomy import Anatomy
 from medblip.simulate.cohort import Site
+from medblip.simulate.individual import Pattern
 from medblip.simulate.people import Person, Visit
 from medblip.simulate.scanner import (
     BRAIN_CENTRE_MM,
     ROTATION_RAD,
     Head,
-    atrophy_mm,
+    own_atrophy_mm,
     own_shape,
     render,
     rotation,
@@ -90,7 +91,7 @@ class Acquisition:
 
     Attributes:
         seed: the person's.
-        severity, age_deviation: the head's state at the visit.
+        severity, age_deviation, pattern: the head's state at the visit.
         protocol: of the scanner.
         visit: number of the visit, which draws the position.
         run: draws the noise; scans of one visit share the position.
@@ -101,6 +102,7 @@ class Acquisition:
     seed: tuple[int, ...]
     severity: float
     age_deviation: float
+    pattern: Pattern
     protocol: Protocol
     visit: int
     run: int = 1
@@ -115,7 +117,13 @@ class Acquisition:
 def acquisition(person: Person, visit: Visit, protocol: Protocol, run: int = 1) -> Acquisition:
     """A scan of ``person`` at ``visit``."""
     return Acquisition(
-        person.seed, visit.severity, visit.age_deviation, protocol, visit.number, run
+        person.seed,
+        visit.severity,
+        visit.age_deviation,
+        visit.pattern,
+        protocol,
+        visit.number,
+        run,
     )
 
 
@@ -130,7 +138,7 @@ class Picture:
 def make_picture(anatomy: Anatomy, scan: Acquisition) -> Picture:
     """The voxels; the same arguments give the same bytes."""
     shared = np.random.default_rng((*scan.seed, 0))
-    head = Head(own_shape(shared), atrophy_mm(scan))
+    head = Head(own_shape(shared), own_atrophy_mm(scan, scan.pattern))
     size = SIZE + SIZE_SD * shared.normal()
     place = np.random.default_rng((*scan.seed, _VISIT_STREAM + scan.visit))
     turn, shift = place.normal(0.0, ROTATION_RAD, 3), place.normal(0.0, CENTRE_SD_MM, 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from medblip.errors import UsageError
 from medblip.notice import SIMULATED_DATA
 from medblip.parallel import run_all
-from medblip.simulate.anatomy import anatomy_file, load_anatomy, read_anatomy
+from medblip.simulate.anatomy import Anatomy, anatomy_file, load_anatomy, read_anatomy
 from medblip.simulate.dataset import PLAN_FILE, TRUTH_FOLDER, claim, write_tsv
 from medblip.simulate.image_files import SimulatedFile
 from medblip.simulate.layouts.adni_traps import deliver_adni
@@ -21,12 +21,18 @@ from medblip.simulate.layouts.nacc_traps import deliver_nacc
 from medblip.simulate.layouts.oasis1 import deliver_oasis1
 from medblip.simulate.layouts.oasis2 import deliver_oasis2
 from medblip.simulate.pictures import Acquisition, Picture, make_picture
-from medblip.simulate.truth import SCAN_COLUMNS, STATE_COLUMNS, TRAP_COLUMNS
+from medblip.simulate.truth import (
+    CHANGE_COLUMNS,
+    SCAN_COLUMNS,
+    STATE_COLUMNS,
+    TRAP_COLUMNS,
+    with_change,
+)
 from medblip.storage import replacing
 from medblip.study.schema import SESSION_COLUMNS
 from medblip.study.tables import nearest
 
-VERSION = 1  # raise it whenever the same arguments give other bytes
+VERSION = 2  # raise it whenever the same arguments give other bytes
 
 LAYOUTS: Mapping[str, Callable[[Order], Delivery]] = {
     "ADNI": deliver_adni,
@@ -87,7 +93,7 @@ def simulate_replica(
         problem = f"replica is {replica} and scale {scale:g}; expected 1 or more, and 0 to 1"
         raise UsageError("replica", problem, "choose others", code="bad-replica")
     claim(out / PLAN_FILE, {"version": VERSION, "replica": replica, "seed": seed, "scale": scale})
-    load_anatomy(template, cache)
+    derived = load_anatomy(template, cache)
     order = Order(replica, seed, scale)
     deliveries = [LAYOUTS[name](order) for name in names]
     for delivery in deliveries:
@@ -104,7 +110,7 @@ def simulate_replica(
     )
     written = sum(results)
     for delivery in deliveries:
-        _write_truth(out / TRUTH_FOLDER, delivery)
+        _write_truth(out / TRUTH_FOLDER, delivery, derived)
     scans = sum(len(delivery.truth.scans) for delivery in deliveries)
     return Replica(tuple(out / d.cohort for d in deliveries), scans, written)
 
@@ -158,14 +164,14 @@ def _readme(delivery: Delivery) -> str:
     )
 
 
-def _write_truth(folder: Path, delivery: Delivery) -> None:
+def _write_truth(folder: Path, delivery: Delivery, derived: Anatomy) -> None:
     truth, name = delivery.truth, delivery.cohort
     sessions = [column.name for column in SESSION_COLUMNS]
     for kind, columns, rows in (
         ("sessions", sessions, truth.sessions),
         ("scans", SCAN_COLUMNS, truth.scans),
         ("traps", TRAP_COLUMNS, truth.traps),
-        ("states", STATE_COLUMNS, truth.states),
+        ("states", (*STATE_COLUMNS, *CHANGE_COLUMNS), with_change(truth.states, derived)),
     ):
         write_tsv(folder / f"{name}_{kind}.tsv", columns, rows)
 

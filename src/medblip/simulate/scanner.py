@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from medblip.simulate.anatomy import FIELD_STEP_MM, Anatomy
 from medblip.simulate.cohort import Session, Site, Subject
+from medblip.simulate.individual import Pattern, Sides
 
 # Largest displacement in mm per unit of severity z and of age deviation. The first two are
 # amplitudes of 1.6 z + 0.5 age in voxels of 2.1 mm; cortical thinning is weaker.
@@ -28,6 +29,7 @@ WARP_LATTICE = 6
 WARP_MM = 2.7
 ROTATION_RAD = 0.05
 SCALE_SD = 0.04
+MIDLINE_MM = 4.0  # where left goes over into right
 COARSE_MM = 4.0
 BRAIN_CENTRE_MM = (0.0, -18.0, 12.0)
 # Field of view in mm (right-left, posterior-anterior, inferior-superior): mean and jitter.
@@ -50,11 +52,11 @@ class Head:
 
     Attributes:
         lattice: float32 ``(3, n, n, n)``, the person's own shape as displacements in mm.
-        amounts: atrophy by region, largest displacement in mm.
+        amounts: atrophy by region and side, largest displacement in mm.
     """
 
     lattice: NDArray[np.float32]
-    amounts: Mapping[str, float]
+    amounts: Mapping[str, Sides]
 
 
 def acquire(anatomy: Anatomy, subject: Subject, session: Session) -> Scan:
@@ -62,13 +64,16 @@ def acquire(anatomy: Anatomy, subject: Subject, session: Session) -> Scan:
     number = int(session.session_id.removeprefix("ses-"))
     shared = np.random.default_rng((*subject.seed, 0))  # anatomy: the same at each visit
     own = np.random.default_rng((*subject.seed, number))  # position and noise: new each visit
-    head = Head(own_shape(shared), atrophy_mm(session))
+    head = Head(own_shape(shared), {r: Sides(mm, mm) for r, mm in atrophy_mm(session).items()})
     scale = 1.0 + SCALE_SD * shared.normal()
 
     shape, affine = _draw_grid(own, subject.site)
     pose = rotation(own.normal(0.0, ROTATION_RAD, 3)) * scale
     array, affine = render(anatomy, head, pose, shape, affine, subject.site, own)
-    return Scan(array, affine, _truth(anatomy, head.amounts))
+    change = {
+        f"{name}_mean_mm": mm for name, mm in mean_mm(mean_shares(anatomy), head.amounts).items()
+    }
+    return Scan(array, affine, change)
 
 
 def own_shape(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -114,11 +119,49 @@ class Latent(Protocol):
 
 
 def atrophy_mm(state: Latent) -> dict[str, float]:
-    """Largest displacement in mm of each region at a visit."""
+    """Largest displacement in mm of each region at a visit, of a person like all others."""
     return {
         name: MM_PER_SEVERITY[name] * state.severity + MM_PER_AGE[name] * state.age_deviation
         for name in MM_PER_SEVERITY
     }
+
+
+def own_atrophy_mm(state: Latent, pattern: Pattern) -> dict[str, Sides]:
+    """Largest displacement in mm of each region and side at a visit."""
+    return {
+        name: Sides(*(mm + MM_PER_SEVERITY[name] * more for more in pattern[name]))
+        for name, mm in atrophy_mm(state).items()
+    }
+
+
+def mean_mm(shares: Mapping[str, Share], amounts: Mapping[str, Sides]) -> dict[str, float]:
+    """Mean displacement in mm of each region's tissue: what the image shows of it."""
+    means = {}
+    for name, share in shares.items():
+        halves = zip(amounts[name], share.amounts, share.voxels, strict=True)
+        means[name] = sum(mm * s * n for mm, s, n in halves) / sum(share.voxels)
+    return means
+
+
+@dataclass(frozen=True)
+class Share:
+    """A region's mean displacement as a share of its largest, and its voxels, by side."""
+
+    amounts: Sides
+    voxels: Sides
+
+
+def mean_shares(anatomy: Anatomy) -> dict[str, Share]:
+    """By region; the midline is world x = 0."""
+    shares = {}
+    for name, field in anatomy.fields.items():
+        norm = np.sqrt((field**2).sum(axis=0))
+        x = anatomy.origin[0] + FIELD_STEP_MM * np.arange(norm.shape[0])
+        halves = [norm[side][anatomy.regions[name][side]] for side in (x < 0, x >= 0)]
+        shares[name] = Share(
+            Sides(*(float(half.mean()) for half in halves)), Sides(*(half.size for half in halves))
+        )
+    return shares
 
 
 def _draw_grid(
@@ -152,7 +195,7 @@ def _template_coordinates(
     affine: NDArray[np.float64],
     linear: NDArray[np.float64],
     lattice: NDArray[np.float32],
-    amounts: Mapping[str, float],
+    amounts: Mapping[str, Sides],
 ) -> torch.Tensor:
     """Template world mm of each output voxel, ``(3, i, j, k)``.
 
@@ -173,10 +216,19 @@ def _template_coordinates(
         torch.from_numpy(lattice)[None], size=coarse, mode="trilinear", align_corners=True
     )[0]
     displaced = head + warp
-    for name, amount in amounts.items():
+    for name, sides in amounts.items():
         field = torch.from_numpy(anatomy.fields[name])
+        amount = _blend(sides, head[0])
         displaced = displaced + amount * _sample(field, anatomy.origin, FIELD_STEP_MM, head)
     return F.interpolate(displaced[None], size=shape, mode="trilinear", align_corners=True)[0]
+
+
+def _blend(sides: Sides, x: torch.Tensor) -> torch.Tensor | float:
+    """The amount at world ``x`` in mm: left below 0, right above, smooth between."""
+    if sides.left == sides.right:
+        return sides.left
+    right = (torch.tanh(x / MIDLINE_MM) + 1.0) / 2.0
+    return sides.left * (1.0 - right) + sides.right * right
 
 
 def _sample(
@@ -218,12 +270,3 @@ def _reorient(
     turned = nib.orientations.apply_orientation(array, transform)
     turned_affine = affine @ nib.orientations.inv_ornt_aff(transform, array.shape)
     return np.ascontiguousarray(turned), turned_affine
-
-
-def _truth(anatomy: Anatomy, amounts: Mapping[str, float]) -> dict[str, float]:
-    """Mean displacement in mm inside each region, by name."""
-    truth = {}
-    for name, amount in amounts.items():
-        norm = np.sqrt((anatomy.fields[name] ** 2).sum(axis=0))
-        truth[f"{name}_mean_mm"] = float(amount * norm[anatomy.regions[name]].mean())
-    return truth

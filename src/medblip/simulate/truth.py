@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from medblip.simulate.anatomy import Anatomy
+from medblip.simulate.individual import Sides
 from medblip.simulate.people import Visit
+from medblip.simulate.scanner import (
+    MM_PER_SEVERITY,
+    Share,
+    mean_mm,
+    mean_shares,
+    own_atrophy_mm,
+)
 from medblip.study.schema import SESSION_COLUMNS
 
 SCAN_COLUMNS = (
@@ -19,6 +28,13 @@ STATE_COLUMNS = (
     "severity",
     "age_deviation",
     "memory_loss",
+    *(f"{region}_{side}_max_mm" for region in MM_PER_SEVERITY for side in Sides._fields),
+)
+# What the anatomy makes of them.
+CHANGE_COLUMNS = tuple(
+    f"{region}_{part}mean_mm"
+    for region in MM_PER_SEVERITY
+    for part in ("", *(f"{side}_" for side in Sides._fields))
 )
 
 Row = dict[str, str]
@@ -86,6 +102,11 @@ class Truth:
                 "severity": f"{visit.severity:.4f}",
                 "age_deviation": f"{visit.age_deviation:.4f}",
                 "memory_loss": f"{visit.memory_loss:.4f}",
+                **{
+                    f"{region}_{side}_max_mm": f"{mm:.3f}"
+                    for region, sides in own_atrophy_mm(visit, visit.pattern).items()
+                    for side, mm in sides._asdict().items()
+                },
             }
         )
 
@@ -98,3 +119,21 @@ class Truth:
         """A trap that must show as this finding at ``where`` (the beginning of its place)."""
         place = f"{self.cohort}/{where}"
         self.traps.append({"trap": trap, "finding": finding, "level": level, "where": place})
+
+
+def with_change(states: Sequence[Row], anatomy: Anatomy) -> list[Row]:
+    """The states with `CHANGE_COLUMNS`: mean displacement in mm by region, and by side of it."""
+    shares = mean_shares(anatomy)
+    return [row | _change(row, shares) for row in states]
+
+
+def _change(row: Row, shares: Mapping[str, Share]) -> Row:
+    amounts = {
+        region: Sides(*(float(row[f"{region}_{side}_max_mm"]) for side in Sides._fields))
+        for region in shares
+    }
+    change = {f"{region}_mean_mm": mm for region, mm in mean_mm(shares, amounts).items()}
+    for region, share in shares.items():
+        halves = zip(Sides._fields, amounts[region], share.amounts, strict=True)
+        change |= {f"{region}_{side}_mean_mm": mm * part for side, mm, part in halves}
+    return {name: f"{mm:.3f}" for name, mm in change.items()}
