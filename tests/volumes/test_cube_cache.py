@@ -96,6 +96,13 @@ def test_both_files_of_a_pair_count(tmp_path: Path) -> None:
     assert (second.array != first.array).any()
 
 
+def test_a_cube_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
+    for read in (read_cube, map_cube_array):
+        with pytest.raises(InputError, match="--cache") as caught:
+            read(tmp_path / "gone.safetensors")
+        assert caught.value.code == "missing-file"
+
+
 @pytest.mark.parametrize("keep", [0, 5, 200, -1])
 def test_a_cut_file_is_made_again(keep: int, tmp_path: Path) -> None:
     path, cache = scan_file(tmp_path), tmp_path / "cache"
@@ -181,12 +188,6 @@ def test_unwritable_cache_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="another cache folder") as caught:
         load_cube(scan_file(tmp_path), SMALL, tmp_path / "cache")
     assert caught.value.code == "cache-unwritable"
-
-
-def test_missing_cube_has_a_fix(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="preparation") as caught:
-        read_cube(tmp_path / "none.safetensors")
-    assert caught.value.code == "missing-file"
 
 
 def test_a_bad_scan_leaves_nothing_in_the_cache(tmp_path: Path) -> None:

@@ -132,13 +132,7 @@ def read_cube(file: str | os.PathLike[str], source: str | None = None) -> Cube:
         InputError: ``missing-file`` or ``corrupt-cube``.
     """
     file = Path(file)
-    if not file.exists():
-        raise InputError(
-            file.name,
-            "no such cube in the cache",
-            "run the preparation of the study again",
-            code="missing-file",
-        )
+    _check_there(file)
     try:
         with safe_open(file, framework="numpy") as stored:
             metadata = stored.metadata() or {}
@@ -154,9 +148,10 @@ def map_cube_array(file: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Only pages that are touched are read, and processes share them; the checksum is not checked.
 
     Raises:
-        InputError: ``corrupt-cube`` where the file is damaged or cut.
+        InputError: ``missing-file``, or ``corrupt-cube`` where the file is damaged or cut.
     """
     file = Path(file)
+    _check_there(file)
     try:
         with file.open("rb") as handle:
             header_bytes = int.from_bytes(handle.read(8), "little")
@@ -211,6 +206,17 @@ def _cube_of(array: NDArray[np.uint8], metadata: dict[str, str], source: str) ->
         source=source,
         source_sha256=stored["source_sha256"],
     )
+
+
+def _check_there(file: Path) -> None:
+    if not file.exists():
+        raise InputError(
+            file.name,
+            "no such cube in the cache",
+            "give the folder of cubes that the study was prepared with (--cache), or prepare the "
+            "study again",
+            code="missing-file",
+        )
 
 
 def _corrupt(file: Path, error: Exception) -> InputError:
