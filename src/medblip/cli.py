@@ -112,6 +112,9 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="Folder for the data sets.")],
     subjects: Annotated[int, typer.Option(min=1, help="Subjects of SIM-A.")] = 900,
     zero_shot_subjects: Annotated[int, typer.Option(min=1, help="Subjects of SIM-Z.")] = 90,
+    progression_subjects: Annotated[
+        int, typer.Option(min=0, help="Subjects of SIM-L, each scanned twice; 0 leaves it out.")
+    ] = 0,
     replica: Annotated[
         int | None,
         typer.Option(min=1, help="Write the paper's cohorts instead, one scan for this many."),
@@ -128,13 +131,15 @@ def simulate(
 ) -> None:
     """Write the simulated cohorts SIM-A and SIM-Z as BIDS data sets, the truth apart.
 
+    With `--progression-subjects 600` also SIM-L, for questions that compare two scans.
+
     With `--replica 100`: ADNI, NACC, OASIS-1 and -2, AIBL and MIRIAD at 1:100, each as its vendor
     delivers it.
 
     Example: `medblip simulate simulated --subjects 60`, `medblip simulate raw --replica 100`
     """
     from medblip.model.pretrained import fetch_embedded
-    from medblip.simulate import LAYOUTS, demo_cohorts, simulate_replica
+    from medblip.simulate import LAYOUTS, demo_cohorts, progression_cohort, simulate_replica
     from medblip.simulate import simulate as run_simulation
     from medblip.storage import cache_folder
 
@@ -153,9 +158,10 @@ def simulate(
         folders = ", ".join(map(str, done.folders))
         print(f"{done.scans} scans ({done.written} new files) in {folders}")
         return
+    progressing = (progression_cohort(progression_subjects),) if progression_subjects else ()
     data = run_simulation(
         out,
-        demo_cohorts(subjects, zero_shot_subjects),
+        (*demo_cohorts(subjects, zero_shot_subjects), *progressing),
         template=fetch_embedded().anatomy,
         cache=anatomy,
         seed=seed,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medblip.findings import LEVELS, Level
+from medblip.findings import LEVELS, Finding, Level
 
 if TYPE_CHECKING:
     from medblip.cohorts.summary import CodeCount, StudySummary
@@ -21,6 +21,7 @@ CODES_SHOWN = 6  # of each level
 AUDIT_SHOWN = 8
 _MARGINS = 16  # characters between columns, and the least that "times" takes
 PLAIN_WIDTH = 200  # of a file or a pipe, which wraps no lines
+FINDINGS_SHOWN = 20
 
 
 def print_study(summary: StudySummary) -> None:
@@ -76,6 +77,14 @@ def print_question_results(results: Mapping[str, Any]) -> None:
             console.print(line, soft_wrap=True)
     if results["simulated"]:
         console.print(results["simulated"], soft_wrap=True)
+
+
+def list_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """The first findings, a line each, and how many more there are."""
+    for finding in findings[:FINDINGS_SHOWN]:
+        console.print(f"  {finding}", markup=False, soft_wrap=True)
+    if len(findings) > FINDINGS_SHOWN:
+        console.print(f"  and {len(findings) - FINDINGS_SHOWN} more")
 
 
 def _refusals_and_pairs(full: Mapping[str, Any]) -> Iterator[str]:

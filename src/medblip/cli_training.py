@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from medblip.cli_tables import print_question_results, print_results
+from medblip.cli_tables import list_findings, print_question_results, print_results
 from medblip.errors import UsageError
 from medblip.notice import RESEARCH_USE
 
@@ -151,28 +151,52 @@ def train(
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run folder that `train` wrote.")],
-    study: Annotated[Path, typer.Option(help="Study folder.")],
+    study: Annotated[Path | None, typer.Option(help="Study folder.")] = None,
     questions: Annotated[
         bool, typer.Option("--questions", help="Ask the questions of the study too.")
     ] = False,
+    questions_file: Annotated[
+        Path | None,
+        typer.Option(help="Instead of a study: questions about volume files, e.g. of M3D-VQA."),
+    ] = None,
+    volumes: Annotated[
+        Path | None, typer.Option(help="With --questions-file: folder of the volumes.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --questions-file: folder of the results; by default in the run's."),
+    ] = None,
     most: Annotated[
-        int | None, typer.Option(min=1, help="With --questions: so many of each kind.")
+        int | None, typer.Option(min=1, help="Of questions: so many of each kind.")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the cubes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Evaluate a run on held-out subjects, with its controls; writes report.html.
 
-    Example: `medblip evaluate runs/1 --study study`
+    Or on a public set of questions about volume files, which writes question_results.json.
+
+    Example: `medblip evaluate runs/1 --study study`,
+    `medblip evaluate runs/1 --questions-file m3d.jsonl --volumes M3D_Cap`
     """
+    if questions_file is not None and volumes is not None and study is None and not questions:
+        _evaluate_volumes(run, questions_file, volumes, out, most, cache, as_json)
+        return
+    if study is None or any(given is not None for given in (questions_file, volumes, out)):
+        problem = "expected --study, or --questions-file with --volumes"
+        fix = "give one of them; --out goes with --questions-file"
+        raise UsageError("evaluate", problem, fix, code="evaluate-what")
     from medblip.evaluation.evaluate import evaluate as run_evaluation
     from medblip.evaluation.evaluate import load_results
     from medblip.evaluation.reporting import report
     from medblip.evaluation.vqa_evaluate import evaluate_questions
     from medblip.storage import cache_folder, cubes_folder
     from medblip.study.study import Study
+    from medblip.vqa.study_questions import study_questions
 
     loaded = Study.load(study)
+    if questions:
+        study_questions(loaded)  # a bad line is told before the long evaluation, not after it
     cubes = cache or cubes_folder()
     places: dict[str, Any] = {"cubes": cubes, "tokens": cache_folder() / "tokens"}
     done = run_evaluation(run, loaded, **places)
@@ -187,3 +211,34 @@ def evaluate(
     if asked is not None:
         print_question_results(asked.as_dict())
     print(f"Report: {page}\n{RESEARCH_USE}")
+
+
+def _evaluate_volumes(
+    run: Path,
+    questions: Path,
+    volumes: Path,
+    out: Path | None,
+    most: int | None,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """`evaluate --questions-file`: print the numbers, list what was left out (exit code 4)."""
+    from medblip.evaluation.vqa_volumes import evaluate_volumes
+    from medblip.storage import cache_folder, cubes_folder
+
+    done = evaluate_volumes(
+        run,
+        questions,
+        volumes,
+        cubes=cache or cubes_folder(),
+        tokens=cache_folder() / "tokens",
+        out=out,
+        most=most,
+    )
+    list_findings(console, done.problems)
+    if as_json:
+        print(json.dumps(done.as_dict(), indent=2))
+    else:
+        print_question_results(done.as_dict())
+        print("\n".join([*done.told, f"Results: {done.folder}", RESEARCH_USE]))
+    done.require_all()

@@ -10,46 +10,59 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from medblip.cli_tables import list_findings
+from medblip.errors import UsageError
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 
 questions_app = typer.Typer(
     help="Questions about scans for training and scoring; docs/vqa.md says which.\n\n"
-    "Example: `medblip questions simulated simulated --study study`",
+    "Example: `medblip questions simulated --study study`",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
 console = Console(stderr=True, highlight=False)
 
-FINDINGS_SHOWN = 20
-
 Root = Annotated[
-    Path | None, typer.Option(help="Folder of the volumes; without it their paths are not tried.")
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="Folder of the volumes; without it their paths are not tried.",
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="File to write, one question a line.")]
 
 
 @questions_app.command("simulated")
 def questions_simulated(
-    simulated: Annotated[Path, typer.Argument(help="Folder that `simulate` wrote.")],
-    study: Annotated[Path, typer.Option(help="Study folder prepared from it.")],
+    study: Annotated[Path, typer.Option(help="Study folder prepared from simulated data.")],
+    simulated: Annotated[
+        Path | None,
+        typer.Argument(help="Folder that `simulate` wrote, where it was moved since `prepare`."),
+    ] = None,
     two_turns: Annotated[
         int, typer.Option(min=0, help="Two-turn cases of the test split; 0 makes none.")
     ] = 100,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    only: Annotated[
+        str, typer.Option("--kinds", help="Only these kinds, by commas; all by default.")
+    ] = "",
 ) -> None:
     """Ask about simulated scans from their ground truth; writes the study's questions.jsonl.
 
-    Example: `medblip questions simulated simulated --study study`
+    Example: `medblip questions simulated --study study`
     """
     from medblip.study.study import Study
     from medblip.vqa.study_file import write_study_questions
 
-    done = write_study_questions(simulated, Study.load(study), two_turns=two_turns, seed=seed)
+    wanted = [kind.strip() for kind in only.split(",")] if only else ()
+    loaded = Study.load(study)
+    done = write_study_questions(simulated, loaded, two_turns=two_turns, seed=seed, only=wanted)
     for split, kinds in done.counts.items():
         print(f"{split}: {sum(kinds.values())} questions")
         for kind, count in kinds.items():
             print(f"  {kind:24} {count}")
-    if done.two_turns < done.two_turns_wanted:
+    if done.two_turns < done.two_turns_wanted and not only:
         console.print(
             f"warning: the test scans give {done.two_turns} two-turn cases, "
             f"not {done.two_turns_wanted}; simulate more subjects"
@@ -72,6 +85,7 @@ def questions_m3d(
     """
     from medblip.vqa.filter_terms import ad_filter
     from medblip.vqa.m3d import read_m3d
+    from medblip.vqa.question_origin import FilterFacts, QuestionOrigin
 
     terms = ad_filter() if alzheimer else None
     read = read_m3d(source, root=root, terms=terms)
@@ -80,7 +94,8 @@ def questions_m3d(
         print(f"{counts.kept} of {counts.seen} rows are about Alzheimer's disease, by term:")
         for term, count in counts.by_term.most_common():
             print(f"  {term:32} {count}")
-    _write(read, source, out)
+    kept = None if terms is None else FilterFacts.of(terms)
+    _write(read, source, out, QuestionOrigin(data_set="M3D-VQA", modality="CT", filter=kept))
 
 
 @questions_app.command("neuroqa")
@@ -94,19 +109,26 @@ def questions_neuroqa(
     Example: `medblip questions neuroqa neuroqa.jsonl --out questions.jsonl`
     """
     from medblip.vqa.neuroqa import read_neuroqa
+    from medblip.vqa.question_origin import QuestionOrigin
 
-    _write(read_neuroqa(source, root=root), source, out)
+    origin = QuestionOrigin(data_set="NeuroQA-type", modality="MRI")
+    _write(read_neuroqa(source, root=root), source, out, origin)
 
 
-def _write(read: Any, source: Path, out: Path) -> None:
-    """Write what could be read, list what could not, and leave with code 4 if anything."""
+def _write(read: Any, source: Path, out: Path, origin: Any) -> None:
+    """Write what could be read and its origin; list what could not, and leave with code 4 then."""
     from medblip.vqa.question_file import write_questions
 
-    for finding in read.findings[:FINDINGS_SHOWN]:
-        console.print(f"  {finding}", markup=False, soft_wrap=True)
-    if len(read.findings) > FINDINGS_SHOWN:
-        console.print(f"  and {len(read.findings) - FINDINGS_SHOWN} more")
-    write_questions(out, read.questions)
+    if out.exists() and out.samefile(source):
+        problem = "this is the file that is read, which would be written over"
+        raise UsageError(str(out), problem, "name another --out", code="out-is-source")
+    list_findings(console, read.findings)
+    try:
+        write_questions(out, read.questions)
+        origin.write(out)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or type(error).__name__}"
+        raise UsageError(str(out), problem, "name another --out", code="out-unwritable") from error
     for kind, count in Counter(q.kind for q in read.questions).items():
         print(f"  {kind:24} {count}")
     print(f"{out}: {len(read.questions)} questions, {read.skipped} entries skipped")
@@ -124,6 +146,9 @@ def chat(
         str | None, typer.Option(help="e.g. RAS, for files that do not say left from right.")
     ] = None,
     series: Annotated[str, typer.Option(help="Which DICOM series.")] = "",
+    previous: Annotated[
+        Path | None, typer.Option(help="An earlier scan of the subject, to compare with.")
+    ] = None,
 ) -> None:
     """Talk about one scan: a question a line, each answered with all before it in view.
 
@@ -140,6 +165,7 @@ def chat(
         volume_index=volume_index,
         assume_orientation=assume_orientation,
         series=series,
+        previous=previous,
     )
     for finding in opening.findings:
         console.print(f"  {finding}", markup=False, soft_wrap=True)

@@ -263,6 +263,9 @@ class Recipe(_Section):
             ``tf32`` is float32 whose products a GPU may round to ten bits.
         compile: let ``torch.compile`` make kernels of the model: minutes at the start, which long
             runs on a GPU earn back.
+        sessions: of each training subject: all, or the first.
+        train_share: share of the training subjects of each label that is trained on, at least one
+            of each; smaller shares lie in larger ones. Validation and tests stay whole.
         align: stage 1, contrastive losses alone on cached tokens.
         tune: stage 2, all losses.
         end_to_end: stage 3, all losses; it learns the patch embedding too, whatever
@@ -274,6 +277,7 @@ class Recipe(_Section):
     precision: Annotated[Literal["auto", "float32", "tf32", "bfloat16"], NO_FLOAT16] = "auto"
     compile: bool = False
     sessions: Literal["all", "first"] = "all"
+    train_share: float = Field(1.0, gt=0, le=1)
     model: ModelSection = ModelSection()
     record: RecordSection = RecordSection()
     align: StageSection

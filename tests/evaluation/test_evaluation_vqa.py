@@ -20,7 +20,7 @@ from medblip.evaluation.vqa_evaluate import (
     evaluate_questions,
 )
 from medblip.evaluation.vqa_scores import CLOSED, OPEN, said_in_full, score_condition
-from medblip.evaluation.vqa_shown import images_of, shown_of, spread
+from medblip.evaluation.vqa_shown import ScannedSession, Scans, images_of, shown_of, spread
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 from medblip.training.run import train
 from medblip.vqa.question_file import QUESTIONS_FILE
@@ -109,13 +109,14 @@ def test_without_an_image_each_prompt_is_put_once(run: TinyRun) -> None:
 
 def test_what_is_shown_follows_the_condition(run: TinyRun) -> None:
     examples = run.study.examples("test")
-    other = images_of(examples, "other_image")
-    own = images_of(examples, "full")
+    sessions = [ScannedSession(e.participant_id, e.session_id, e.cube) for e in examples]
+    other = images_of(sessions, "other_image")
+    own = images_of(sessions, "full")
     assert all(other[key] != own[key] for key in own)
-    assert set(images_of(examples, "no_image").values()) == {""}
+    assert set(images_of(sessions, "no_image").values()) == {""}
     question = Question("q", SessionImage("a", "b"), "Which?", "k", "x", ("x", "y", "z"))
-    rows = shown_of(question, "i")
-    assert [row.answers[0] for row in rows] == ["A. x", "A. y", "A. z"]
+    rows = shown_of(question, Scans("i"))
+    assert [row.answers[0] for row in rows] == ["x", "y", "z"]
     assert [row.generate for row in rows] == [True, False, False]
 
 

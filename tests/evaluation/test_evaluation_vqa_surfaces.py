@@ -89,10 +89,14 @@ def chat(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setattr(chatting, "embedded_reference", lambda: None)
     monkeypatch.setattr(conversation, "MAX_NEW_TOKENS", 4)
 
-    def run(array: np.ndarray, said: str) -> Any:
-        scan = tmp_path / "scan.nii.gz"
-        nib.save(nib.Nifti1Image(array, head_scan().affine), scan)
-        return CliRunner().invoke(app, ["chat", str(checkpoint), str(scan)], input=said)
+    def run(array: np.ndarray, said: str, previous: np.ndarray | None = None) -> Any:
+        arguments = ["chat", str(checkpoint)]
+        for option, one in (([], array), (["--previous"], previous)):
+            if one is not None:
+                scan = tmp_path / f"scan{len(option)}.nii.gz"
+                nib.save(nib.Nifti1Image(one, head_scan().affine), scan)
+                arguments += [*option, str(scan)]
+        return CliRunner().invoke(app, arguments, input=said)
 
     return run
 
@@ -111,3 +115,11 @@ def test_chat_refuses_what_ask_refuses(chat: Any) -> None:
     assert shown.exit_code == 3
     assert "No answer: " in shown.output and "Answer:  " not in shown.output
     assert RESEARCH_USE in shown.output
+
+
+def test_chat_takes_a_previous_scan_that_passes_the_same_gate(chat: Any) -> None:
+    shown = chat(head_scan().array, "Has it grown?\n", head_scan(3).array)
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.count("Answer:  ") == 1
+    refused = chat(head_scan().array, "Has it grown?\n", (head_scan().array > 10) * 1.0)
+    assert refused.exit_code == 3 and "No answer: " in refused.output

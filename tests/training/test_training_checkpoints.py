@@ -164,6 +164,14 @@ def test_rows_follow_a_cut_one(tmp_path: Path) -> None:
     assert [row["step"] for row in file.read()] == [1, 2]
 
 
+def test_a_row_after_a_cut_one_is_kept_whole(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.path.write_text('{"key": "a"}\n{"key": "b", "sc')
+    file.append({"key": "c"})
+    file.append({"key": "d"})
+    assert [row["key"] for row in file.read()] == ["a", "c", "d"]
+
+
 def test_one_that_was_cut_afterwards_is_not_gone_on_from(tmp_path: Path) -> None:
     for step in (2, 4):
         save(tmp_path, step)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-from vqa_maker import make_scans, write_simulated
+from vqa_maker import make_scans, study_of, write_demo, write_replica
 
 from medblip.cli import app
 from medblip.errors import InputError, PartlyDoneError
@@ -17,7 +17,6 @@ from medblip.study.study import Study
 from medblip.vqa.question_file import QUESTIONS_FILE, read_questions
 from medblip.vqa.study_file import write_study_questions
 from medblip.vqa.study_questions import study_questions
-from study.study_maker import make_sessions, write_study
 
 SUBJECTS = 240
 M3D = (
@@ -26,17 +25,17 @@ M3D = (
 )
 
 
+SCANS = make_scans(SUBJECTS)
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_simulated(tmp_path_factory.mktemp("simulated"), make_scans(SUBJECTS))
+    return write_demo(tmp_path_factory.mktemp("simulated"), SCANS)
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    sessions = make_sessions(SUBJECTS)
-    sessions["participant_id"] = [f"SIM-A-X{number:04d}" for number in range(SUBJECTS)]
-    sessions["session_id"] = "ses-01"
-    return Study.load(write_study(tmp_path / "study", sessions))
+    return study_of(tmp_path / "study", SCANS)
 
 
 def test_a_file_of_all_forms_is_written_and_read_back(simulated: Path, study: Study) -> None:
@@ -64,7 +63,7 @@ def test_too_few_scans_give_fewer_cases_of_two_turns(simulated: Path, study: Stu
 
 
 def test_another_simulated_folder_is_refused(study: Study, tmp_path: Path) -> None:
-    other = write_simulated(tmp_path / "other", make_scans(30, "SIM-Q"))
+    other = write_demo(tmp_path / "other", make_scans(30, "SIM-Q"))
     with pytest.raises(InputError) as caught:
         write_study_questions(other, study)
     assert caught.value.code == "other-scans"
@@ -77,6 +76,24 @@ def test_the_command_says_what_was_made(simulated: Path, study: Study) -> None:
     assert SIMULATED_DATA in shown.output and "ventricle-size" in shown.output
     assert "not 4000; simulate more" in " ".join(shown.output.split())
     assert (study.folder / QUESTIONS_FILE).is_file()
+
+
+def test_a_replicas_study_needs_no_folder(tmp_path: Path) -> None:
+    """Its sources say where the truth lies; sides are asked about, and told in dialogues."""
+    scans = make_scans(SUBJECTS, "ADNI", sided=True)
+    raw = write_replica(tmp_path / "raw", scans)
+    study = study_of(tmp_path / "study", scans, raw)
+    shown = CliRunner().invoke(app, ["questions", "simulated", "--study", str(study.folder)])
+    assert shown.exit_code == 0, shown.output
+    kinds = {question.kind for question in study_questions(study)}
+    assert {"medial-temporal-side", "ventricle-side", "most-affected-region"} <= kinds
+    here = (study.folder / QUESTIONS_FILE).read_bytes()
+    moved = (tmp_path / "raw").rename(tmp_path / "moved")
+    arguments = ["questions", "simulated", "--study", str(study.folder)]
+    missing = CliRunner().invoke(app, arguments)
+    assert isinstance(missing.exception, InputError) and missing.exception.code == "no-ground-truth"
+    assert CliRunner().invoke(app, [*arguments, str(moved)]).exit_code == 0
+    assert (study.folder / QUESTIONS_FILE).read_bytes() == here
 
 
 def test_bad_rows_of_m3d_are_listed_skipped_and_counted(tmp_path: Path) -> None:

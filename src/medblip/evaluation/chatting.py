@@ -44,35 +44,46 @@ def open_conversation(
     volume_index: int | None = None,
     assume_orientation: str | None = None,
     series: str = "",
+    previous: Path | None = None,
 ) -> Opening:
     """Begin a conversation about a scan, which passes the same gate as for ``ask``.
 
     Args:
         run: a run folder, or a checkpoint folder.
         record: free text that stands before the dialogue.
-        scan, volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
+        scan, volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`;
+            the last three hold of both scans.
+        previous: an earlier scan of the same subject, which passes the gate too.
 
     Raises:
-        InputError: the scan or the checkpoint cannot be used.
+        InputError: a scan or the checkpoint cannot be used.
     """
     folder = run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else checkpoint_folder(run)
-    volume = read_volume(
-        scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
-    )
-    upright, findings = examined(volume, embedded_reference())
+    reference, upright, findings = embedded_reference(), [], []
+    for path in (previous, scan):
+        if path is None:
+            continue
+        volume = read_volume(
+            path, volume_index=volume_index, assume_orientation=assume_orientation, series=series
+        )
+        turned, found = examined(volume, reference)
+        upright.append(turned)
+        findings += found
     if any(finding.level == "error" for finding in findings):
         return Opening(None, findings)
     model = MedBlipForConditionalGeneration.from_pretrained(folder)
     model.to(pick_device()).eval()  # type: ignore[arg-type]
     processor = MedBlipProcessor.from_pretrained(folder)
-    cube = processor.image_processor.cube(upright)
-    findings += [finding for finding in cube.findings if finding not in findings]
+    cubes = [processor.image_processor.cube(volume) for volume in upright]
+    for cube in cubes:
+        findings += [finding for finding in cube.findings if finding not in findings]
     if not learned_questions(folder):
         findings.append(_NOT_LEARNED)
-    pixels = processor(volumes=[cube])["pixel_values"].to(model.query_tokens.device)
+    pixels = processor.image_processor(cubes).pixel_values.to(model.query_tokens.device)
     with torch.no_grad():
-        tokens, _ = model.encode_image(pixels)
-    return Opening(Conversation(model, processor, tokens, record), findings)
+        tokens, mask = model.encode_image(pixels)
+    talk = Conversation(model, processor, tokens, record, image_mask=mask)
+    return Opening(talk, findings)
 
 
 _NOT_LEARNED = Finding(

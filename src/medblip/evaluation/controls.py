@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,17 @@ class Scorer:
         return self.cache.blank if image == BLANK_IMAGE else self.cache.tokens(image)
 
 
-def other_subjects(examples: Sequence[Example], seed: int) -> list[Example]:
+class OfSubject(Protocol):
+    """What belongs to a subject."""
+
+    @property
+    def participant_id(self) -> str: ...
+
+
+Owned = TypeVar("Owned", bound=OfSubject)
+
+
+def other_subjects(examples: Sequence[Owned], seed: int) -> list[Owned]:
     """For each example the scan of another subject, each scan used about once.
 
     A shuffled order is shifted until no subject meets its own scan.

@@ -1,4 +1,4 @@
-"""A dialogue about one scan: each turn reads only what is new, the rest is in the cache.
+"""A dialogue about a scan: each turn reads only what is new, the rest is in the cache.
 
 A turn's prompt is the one that training and evaluation would show, so that nothing depends on how
 the dialogue came about: prefix, what was said before in the record's place, the question. What it
@@ -32,16 +32,18 @@ MAX_NEW_TOKENS = 96
 
 @dataclass
 class Conversation:
-    """Questions about one scan, each answered with all that was said before in view.
+    """Questions about a scan, each answered with all that was said before in view.
 
     Attributes:
         model, processor: of a checkpoint.
-        image_tokens: ``(1, tokens, width)`` of the scan; None talks without one.
+        image_tokens: ``(1, tokens, width)`` of the scan; with a previous one ``(2, tokens,
+            width)``, the previous one first; None talks without one.
         record: stands before the dialogue; training on questions never showed any.
         turns: what was said, oldest first.
         tokens_read: of the last turn's prompt, those that were not in the cache.
         logits: float32 ``(vocabulary,)`` of the first token of the last answer; None for an
             encoder-decoder model, which keeps no cache over turns.
+        image_mask: ``(scans, tokens)``, needed where two scans have different numbers of tokens.
     """
 
     model: MedBlipForConditionalGeneration
@@ -51,13 +53,14 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
     tokens_read: int = 0
     logits: Tensor | None = None
+    image_mask: Tensor | None = None
     _cache: Any = None
     _known: list[int] = field(default_factory=list)
     _prefix: Tensor | None = None
 
     def __post_init__(self) -> None:
         with torch.no_grad():
-            self._prefix = prefix_of(self.model, self.image_tokens)
+            self._prefix = prefix_of(self.model, self.image_tokens, self.image_mask)
 
     def say(self, question: str) -> str:
         """The answer to one more question; both become part of the dialogue.
@@ -77,8 +80,9 @@ class Conversation:
     def prompt_ids(self, question: str) -> list[int]:
         """Ids of the whole prompt of one more question."""
         before = " ".join(part for part in (self.record, told(self.turns)) if part)
-        image = self.image_tokens is not None
-        return self.processor.prompts.prompt(before, question, image=image).ids
+        scans = 0 if self.image_tokens is None else len(self.image_tokens)
+        prompts = self.processor.prompts
+        return prompts.prompt(before, question, image=scans > 0, previous=scans > 1).ids
 
     @torch.no_grad()
     def _say(self, ids: list[int]) -> list[int]:
@@ -87,6 +91,7 @@ class Conversation:
                 self.model,
                 [Ask(ids, generate=True)],
                 self.image_tokens,
+                image_mask=self.image_mask,
                 max_new_tokens=MAX_NEW_TOKENS,
             )
             self.tokens_read = len(ids)

@@ -40,6 +40,7 @@ from medblip.training.card_facts import CardFacts, ResultFacts
 from medblip.training.precision import pick_device, resolve_precision
 from medblip.training.run_folder import DONE_FILE, MODEL_FOLDER, RECIPE_FILE
 from medblip.training.token_cache import TokenCache
+from medblip.training.train_share import training_examples
 from medblip.volumes import map_cube_array
 
 RESULTS_FILE = "results.json"
@@ -213,7 +214,7 @@ def _simple_models(
     recipe: Recipe,
     progress: bool,
 ) -> dict[str, Scored]:
-    train = study.examples("train", recipe.sessions)
+    train = training_examples(study, recipe)
     bar = tqdm(total=2, desc="Simple models beside ours", unit="step", disable=not progress)
     with bar:
         tables = [_features(rows, cache, cubes, recipe) for rows in (train, test)]

@@ -153,7 +153,7 @@ def classification_metrics(
     """
     truth, probs = _checked(labels, probabilities, subjects, classes)
     who, k = np.asarray(subjects), len(classes)
-    intervals = _intervals(truth, probs, who, n_resamples, seed, confidence)
+    intervals = score_intervals(truth, probs[None], who, n_resamples, seed, confidence)
     accuracy, balanced, auc, f1, brier = intervals[:5]
     confusion = _confusion(np.ones((1, len(truth))), truth, probs)[0].astype(int)
     bins = reliability(truth, probs)
@@ -247,20 +247,34 @@ def _mean_of_defined(values: Floats) -> Floats:
     return np.where(defined, values, 0).sum(axis=-1) / defined.sum(axis=-1)
 
 
-def _intervals(
+def score_intervals(
     labels: Integers,
-    probabilities: Floats,
+    runs: Floats,
     subjects: NDArray[Any],
-    n_resamples: int,
-    seed: int,
-    confidence: float,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> tuple[Interval, ...]:
-    """One interval a column of ``_scores``."""
-    values = _scores(np.ones((1, len(labels))), labels, probabilities)[0]
-    chunks = weights_over_subjects(subjects, n_resamples, seed)
-    draws = np.concatenate([_scores(weights, labels, probabilities) for weights in chunks])
+    """Means over runs, each with its interval over subjects; all runs meet the same draws.
+
+    Args:
+        labels: ``(rows,)``.
+        runs: probabilities ``(runs, rows, classes)``.
+        subjects: ``(rows,)``.
+
+    Returns:
+        Accuracy, balanced accuracy, macro AUC, macro F1 and Brier score, then the sensitivity and
+        then the specificity of each class.
+    """
+
+    def mean(weights: Floats) -> Floats:
+        over_runs: Floats = np.mean([_scores(weights, labels, run) for run in runs], axis=0)
+        return over_runs
+
+    values = mean(np.ones((1, len(labels))))[0]
+    draws = np.concatenate([mean(w) for w in weights_over_subjects(subjects, n_resamples, seed)])
     # Shares of right answers have an exact interval; the subjects behind each share bound it.
-    k = probabilities.shape[1]
+    k = runs.shape[-1]
     concerned = [np.ones(len(labels), dtype=bool), *[None] * 4]
     concerned += [labels == c for c in range(k)] + [labels != c for c in range(k)]
     return tuple(

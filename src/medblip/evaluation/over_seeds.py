@@ -37,12 +37,12 @@ class SeededAnswers:
     """What the runs of one model answered on one test set.
 
     Attributes:
-        correct: bool ``(seeds, rows)``.
+        correct: bool, or float from 0 to 1, ``(seeds, rows)``.
         subjects: ``(rows,)``, who each row belongs to.
         seeds: of the runs, in order; each once.
     """
 
-    correct: NDArray[np.bool_]
+    correct: NDArray[np.bool_] | Floats
     subjects: tuple[str, ...]
     seeds: tuple[int, ...]
 

@@ -52,9 +52,11 @@ def region_matrix(states: Sequence[Mapping[str, str]]) -> pd.DataFrame:
 def _change(row: Mapping[str, str]) -> dict[str, float]:
     state = _State(*(float(row[name]) for name in LATENTS))
     sides = [f"{region}_{side}_max_mm" for region in MM_PER_SEVERITY for side in Sides._fields]
-    if sides[0] not in row:
-        return atrophy_mm(state)
-    return {name: float(row[name]) for name in sides}
+    regions = [f"{region}_max_mm" for region in MM_PER_SEVERITY]
+    for told in (sides, regions):
+        if told[0] in row:
+            return {name: float(row[name]) for name in told}
+    return atrophy_mm(state)
 
 
 def fit_region_model(

@@ -71,7 +71,7 @@ def render_report(content: ReportContent) -> str:
         "span": verdicts.span,
         "points": verdicts.points,
         "p_value": verdicts.p_value,
-        "png_uri": _png_uri,
+        "png_uri": png_uri,
         "duration": _duration,
     }
     full = content.full
@@ -156,7 +156,8 @@ def _bars(content: ReportContent) -> list[figures.Bar]:
     return [figures.Bar(FULL_TITLE, content.full.accuracy, "ours"), *controls, *simple]
 
 
-def _png_uri(png: bytes) -> str:
+def png_uri(png: bytes) -> str:
+    """A picture as part of a page."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

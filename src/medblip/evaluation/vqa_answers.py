@@ -1,8 +1,8 @@
 """Replies to prompts about scans, kept on disk: an interrupted evaluation goes on.
 
-All prompts about one image are put to the model together, so that the image is encoded once and
-what the prompts share is read once. What is asked without an image is asked once, whoever it is
-about.
+All prompts about one image, or about the same two scans, are put to the model together, so that the
+image is encoded once and what the prompts share is read once. What is asked without an image is
+asked once, whoever it is about.
 """
 
 from __future__ import annotations
@@ -13,12 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from medblip.evaluation.controls import BLANK_IMAGE, NO_IMAGE, Scorer
-from medblip.evaluation.vqa_shown import QUESTION_CONDITIONS, QuestionCondition, Shown, shown_of
+from medblip.evaluation.vqa_shown import (
+    QUESTION_CONDITIONS,
+    QuestionCondition,
+    Scans,
+    Shown,
+    shown_of,
+)
 from medblip.model.replies import Ask, reply
+from medblip.training.asked_validation import together
 from medblip.training.metrics_file import MetricsFile
 from medblip.training.precision import autocast
 from medblip.vqa.questions import Question
@@ -62,20 +70,20 @@ class KeptReplies:
         self,
         name: str,
         questions: Sequence[Question],
-        images: Sequence[str],
+        scans: Sequence[Scans],
         condition: QuestionCondition,
     ) -> list[Answered]:
         """Put each question to the model about its image.
 
         Args:
             name: of the set, for the file.
-            images: what is shown for each question.
+            scans: what is shown for each question.
             condition: for the file, and for the bar.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = MetricsFile(self.folder / f"questions.{name}.{condition}.jsonl")
         self.known |= {row["key"]: row for row in file.read()}
-        asked = [shown_of(q, image) for q, image in zip(questions, images, strict=True)]
+        asked = [shown_of(q, seen) for q, seen in zip(questions, scans, strict=True)]
         new = {one.key: one for listed in asked for one in listed if one.key not in self.known}
         title = f"Asking: {QUESTION_CONDITIONS[condition].title}"
         with tqdm(total=len(new), desc=title, unit="prompt", disable=not self.progress) as bar:
@@ -87,13 +95,14 @@ class KeptReplies:
         return [self._answered(listed) for listed in asked]
 
     def _ask(self, batch: Sequence[Shown]) -> Iterator[dict[str, Any]]:
-        """Replies to prompts about one image."""
+        """Replies to prompts about one image, or about the same two."""
         model, processor = self.scorer.model, self.scorer.processor
         prompts, device = processor.prompts, model.query_tokens.device
-        image = batch[0].image
+        scans = [name for name in (batch[0].previous, batch[0].image) if name != NO_IMAGE]
+        announced = {"image": len(scans) > 0, "previous": len(scans) > 1}
         asks = [
             Ask(
-                prompts.prompt(one.before, one.asked, image=image != NO_IMAGE).ids,
+                prompts.prompt(one.before, one.asked, **announced).ids,
                 tuple(prompts.answer(answer) for answer in one.answers),
                 one.generate,
             )
@@ -101,18 +110,15 @@ class KeptReplies:
         ]
         longest = MAX_NEW_TOKENS[bool(batch[0].answers)]
         with autocast(device, self.scorer.cache.precision):
-            tokens = self._tokens(image)
-            replies = reply(model, asks, tokens, max_new_tokens=longest)
+            tokens, mask = together([self._tokens(name) for name in scans], device)
+            replies = reply(model, asks, tokens, image_mask=mask, max_new_tokens=longest)
         for one, said in zip(batch, replies, strict=True):
             text = prompts.tokenizer.decode(list(said.generated), skip_special_tokens=True)
             yield {"key": one.key, "scores": list(said.scores), "generated": text.strip()}
 
-    def _tokens(self, image: str) -> torch.Tensor | None:
-        if image == NO_IMAGE:
-            return None
+    def _tokens(self, image: str) -> NDArray[np.float32]:
         cache = self.scorer.cache
-        tokens = cache.blank if image == BLANK_IMAGE else cache.tokens(image)
-        return torch.from_numpy(tokens)[None].to(self.scorer.model.query_tokens.device)
+        return cache.blank if image == BLANK_IMAGE else cache.tokens(image)
 
     def _answered(self, listed: Sequence[Shown]) -> Answered:
         replies = [self.known[one.key] for one in listed]
@@ -125,10 +131,10 @@ class KeptReplies:
 
 
 def _batches(asked: Sequence[Shown]) -> Iterator[list[Shown]]:
-    """Prompts about one image, closed or open ones, those of similar length together."""
-    groups: dict[tuple[str, bool], list[Shown]] = defaultdict(list)
+    """Prompts about the same scans, closed or open ones, those of similar length together."""
+    groups: dict[tuple[str, str, bool], list[Shown]] = defaultdict(list)
     for one in asked:
-        groups[one.image, bool(one.answers)].append(one)
+        groups[one.image, one.previous, bool(one.answers)].append(one)
     for group in groups.values():
         group.sort(key=lambda one: len(one.before) + len(one.asked))
         for start in range(0, len(group), PROMPTS):

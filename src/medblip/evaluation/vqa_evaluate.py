@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +16,19 @@ from medblip.evaluation.evaluate import SCORES_FOLDER, finished_recipe, load_sco
 from medblip.evaluation.vqa_answers import Answered, KeptReplies
 from medblip.evaluation.vqa_scores import ConditionScores, score_condition
 from medblip.evaluation.vqa_shown import (
+    OF_TWO_SCANS,
     QUESTION_CONDITIONS,
     QuestionCondition,
-    images_of,
+    ScannedSession,
+    Scans,
+    scans_of,
     spread,
 )
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 from medblip.storage import write_json, write_text
 from medblip.study.splits import SplitName
 from medblip.study.study import Example, Study
+from medblip.vqa.priors import Visits, prior_cubes, visits_of
 from medblip.vqa.question_file import QUESTIONS_FILE
 from medblip.vqa.questions import Question
 from medblip.vqa.study_questions import asked_about, by_session, study_questions, unrolled
@@ -36,7 +40,7 @@ QUESTION_ANSWERS_FILE = "question_answers.tsv"
 ASKED: dict[SplitName, tuple[QuestionCondition, ...]] = {
     "test": tuple(QUESTION_CONDITIONS),
     "zero_shot": ("full",),
-}
+}  # those of `OF_TWO_SCANS` where questions compare two
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,32 @@ class QuestionSplit:
     def n_subjects(self) -> int:
         groups = self.scores["full"].groups.values()
         return max(group.n_subjects for group in groups)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "questions": len(self.questions),
+            "subjects": self.n_subjects,
+            "conditions": {
+                condition: {
+                    "title": QUESTION_CONDITIONS[condition].title,
+                    "explanation": QUESTION_CONDITIONS[condition].explanation,
+                    **scores.as_dict(),
+                }
+                for condition, scores in self.scores.items()
+            },
+        }
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Of each question what was said, and whether it was right under each condition."""
+        for at, question in enumerate(self.questions):
+            row: dict[str, Any] = {
+                "id": question.id,
+                "kind": question.kind,
+                "answer": question.answer,
+                "generated": self.answers["full"][at].generated,
+            }
+            row |= {c: int(np.rint(s.right[at])) for c, s in self.scores.items()}
+            yield {key: _one_line(value) for key, value in row.items()}
 
 
 @dataclass(frozen=True)
@@ -79,21 +109,7 @@ class QuestionEvaluation:
             "notice": RESEARCH_USE,
             "simulated": SIMULATED_DATA if self.simulated else None,
             "most_of_each_kind": self.most,
-            "splits": {
-                name: {
-                    "questions": len(split.questions),
-                    "subjects": split.n_subjects,
-                    "conditions": {
-                        condition: {
-                            "title": QUESTION_CONDITIONS[condition].title,
-                            "explanation": QUESTION_CONDITIONS[condition].explanation,
-                            **scores.as_dict(),
-                        }
-                        for condition, scores in split.scores.items()
-                    },
-                }
-                for name, split in self.splits.items()
-            },
+            "splits": {name: split.as_dict() for name, split in self.splits.items()},
         }
 
 
@@ -122,12 +138,14 @@ def evaluate_questions(
     scorer = load_scorer(run, recipe, cubes, tokens)
     kept = KeptReplies(run / SCORES_FOLDER, scorer, progress)
     splits: dict[SplitName, QuestionSplit] = {}
+    visits = visits_of(study)
     for name, conditions in ASKED.items():
         examples, asked = asked_of_split(study, name, questions, most)
         if not asked:
             continue
-        scorer.cache.fill([example.cube for example in examples], progress=progress)
-        splits[name] = _ask(name, examples, asked, conditions, kept)
+        cubes_of = [example.cube for example in examples]
+        scorer.cache.fill([*cubes_of, *prior_cubes(asked, visits)], progress=progress)
+        splits[name] = _ask(name, examples, asked, conditions, kept, visits)
     if "test" not in splits:
         problem = f"none of {len(questions)} questions is about a test subject"
         raise InputError(QUESTIONS_FILE, problem, "ask about these too", code="no-questions")
@@ -155,14 +173,35 @@ def _ask(
     questions: Sequence[Question],
     conditions: Sequence[QuestionCondition],
     kept: KeptReplies,
+    visits: Visits,
 ) -> QuestionSplit:
+    sessions = [ScannedSession(e.participant_id, e.session_id, e.cube) for e in examples]
+    compared = dict.fromkeys(q.prior for q in questions if q.prior)
+    priors = [ScannedSession(p.participant_id, p.session_id, visits[p].cube) for p in compared]
+    shown = {
+        condition: scans_of(questions, sessions, priors, condition)
+        for condition in conditions
+        if priors or condition not in OF_TWO_SCANS
+    }
+    return put(name, questions, shown, kept)
+
+
+def put(
+    name: str,
+    questions: Sequence[Question],
+    shown: Mapping[QuestionCondition, Sequence[Scans]],
+    kept: KeptReplies,
+) -> QuestionSplit:
+    """Put the questions to a model under each condition, and score what comes back.
+
+    Args:
+        name: of the set, for the files of its replies.
+        shown: under each condition what is shown with each question; ``full`` first.
+    """
     answers: dict[QuestionCondition, Sequence[Answered]] = {}
     scores: dict[QuestionCondition, ConditionScores] = {}
-    session_of = {id(q): key for key, listed in by_session(questions).items() for q in listed}
-    for condition in conditions:
-        images = images_of(examples, condition)
-        shown = [images[session_of[id(question)]] for question in questions]
-        answers[condition] = kept.answers(name, questions, shown, condition)
+    for condition, scans in shown.items():
+        answers[condition] = kept.answers(name, questions, scans, condition)
         told = _text_metrics(questions, answers[condition])
         scores[condition] = score_condition(questions, answers[condition], scores.get("full"), told)
     return QuestionSplit(tuple(questions), answers, scores)
@@ -188,18 +227,7 @@ def _text_metrics(
 
 
 def _table(splits: Mapping[SplitName, QuestionSplit]) -> str:
-    rows = []
-    for name, split in splits.items():
-        for at, question in enumerate(split.questions):
-            row: dict[str, Any] = {
-                "split": name,
-                "id": question.id,
-                "kind": question.kind,
-                "answer": question.answer,
-                "generated": split.answers["full"][at].generated,
-            }
-            row |= {c: int(np.rint(s.right[at])) for c, s in split.scores.items()}
-            rows.append({key: _one_line(value) for key, value in row.items()})
+    rows = [{"split": name, **row} for name, split in splits.items() for row in split.rows()]
     return pd.DataFrame(rows).to_csv(sep="\t", index=False)
 
 

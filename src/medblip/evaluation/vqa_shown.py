@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 from medblip.evaluation.controls import BLANK_IMAGE, NO_IMAGE, ControlText, other_subjects
-from medblip.study.study import Example
 from medblip.vqa.choice_scores import cyclic_orders
-from medblip.vqa.prompting import lettered, said_before, shown
-from medblip.vqa.questions import Question
-from medblip.vqa.study_questions import SessionKey
+from medblip.vqa.prompting import said_before, shown
+from medblip.vqa.questions import Question, SessionImage
 
-QuestionCondition = Literal["full", "no_image", "other_image", "blank_image"]
+OfOneScan = Literal["full", "no_image", "other_image", "blank_image"]
+OfTwoScans = Literal["no_previous", "other_previous", "previous_alone"]
+QuestionCondition = Literal[OfOneScan, OfTwoScans]
 
 QUESTION_CONDITIONS: dict[QuestionCondition, ControlText] = {
     "full": ControlText("The scan", "The model as it is used; no record in the prompt.", ""),
@@ -25,7 +25,50 @@ QUESTION_CONDITIONS: dict[QuestionCondition, ControlText] = {
     "blank_image": ControlText(
         "Blank image", "An empty volume that the prompt still announces.", "image"
     ),
+    "no_previous": ControlText(
+        "Current scan alone",
+        "Questions that compare two scans are shown the current one alone; others as in full.",
+        "image",
+    ),
+    "other_previous": ControlText(
+        "Another subject's previous scan",
+        "Questions that compare two scans are shown the own current one after a scan of another "
+        "subject; others as in full.",
+        "image",
+    ),
+    "previous_alone": ControlText(
+        "Previous scan alone",
+        "Questions that compare two scans are shown the previous one in place of the current one; "
+        "others as in full.",
+        "image",
+    ),
 }
+# Asked only where questions compare with an earlier session.
+OF_TWO_SCANS: tuple[QuestionCondition, ...] = get_args(OfTwoScans)
+
+
+class ScannedSession(NamedTuple):
+    """A session and its cube."""
+
+    participant_id: str
+    session_id: str
+    cube: str
+
+    @property
+    def key(self) -> SessionImage:
+        return SessionImage(self.participant_id, self.session_id)
+
+
+class Scans(NamedTuple):
+    """Cubes that are shown, or what stands in their place.
+
+    Attributes:
+        image: the current scan.
+        previous: shown before it; empty for none.
+    """
+
+    image: str
+    previous: str = ""
 
 
 class Shown(NamedTuple):
@@ -37,6 +80,7 @@ class Shown(NamedTuple):
         asked: the question, with its choices where it has some.
         answers: candidates; none for an open question.
         generate: whether an answer is generated.
+        previous: name of the cube that is shown before; empty for none.
     """
 
     image: str
@@ -44,43 +88,85 @@ class Shown(NamedTuple):
     asked: str
     answers: tuple[str, ...]
     generate: bool
+    previous: str = ""
 
     @property
     def key(self) -> str:
         """Name of what is shown, whoever it is about."""
-        return hashlib.sha256(json.dumps(self).encode()).hexdigest()[:24]
+        told = self if self.previous else self[:-1]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
 
 
 def images_of(
-    examples: Sequence[Example], condition: QuestionCondition, seed: int = 0
-) -> dict[SessionKey, str]:
+    sessions: Sequence[ScannedSession], condition: QuestionCondition, seed: int = 0
+) -> dict[SessionImage, str]:
     """The image that is shown for each session under a condition."""
     if condition == "no_image":
-        images = [NO_IMAGE] * len(examples)
+        images = [NO_IMAGE] * len(sessions)
     elif condition == "blank_image":
-        images = [BLANK_IMAGE] * len(examples)
+        images = [BLANK_IMAGE] * len(sessions)
     else:
-        seen = other_subjects(examples, seed) if condition == "other_image" else examples
-        images = [example.cube for example in seen]
-    keys = [(e.participant_id, e.session_id) for e in examples]
-    return dict(zip(keys, images, strict=True))
+        seen = other_subjects(sessions, seed) if condition == "other_image" else sessions
+        images = [session.cube for session in seen]
+    return dict(zip((session.key for session in sessions), images, strict=True))
 
 
-def shown_of(question: Question, image: str) -> list[Shown]:
+def scans_of(
+    questions: Sequence[Question],
+    sessions: Sequence[ScannedSession],
+    priors: Sequence[ScannedSession],
+    condition: QuestionCondition,
+) -> list[Scans]:
+    """The scan or the two scans that are shown with each question under a condition.
+
+    Args:
+        sessions: that questions are about.
+        priors: earlier sessions that questions compare with.
+    """
+    images = images_of(sessions, condition)
+    replaced = "other_image" if condition == "other_previous" else condition
+    earlier = images_of(priors, replaced, seed=1)
+    return [_scans(question, images, earlier, condition) for question in questions]
+
+
+def _scans(
+    question: Question,
+    images: Mapping[SessionImage, str],
+    earlier: Mapping[SessionImage, str],
+    condition: QuestionCondition,
+) -> Scans:
+    image = images[about(question)]
+    if question.prior is None or condition == "no_previous":
+        return Scans(image)
+    if condition == "previous_alone":
+        return Scans(earlier[question.prior])
+    return Scans(image, earlier[question.prior])
+
+
+def about(question: Question) -> SessionImage:
+    """The session of a question that is about one; TypeError for one about another volume."""
+    if not isinstance(question.image, SessionImage):
+        raise TypeError(f"question {question.id} is about a volume that belongs to no session")
+    return question.image
+
+
+def shown_of(question: Question, scans: Scans) -> list[Shown]:
     """A prompt for each cyclic order of the choices, the first of which is answered in words too.
 
     An open question has one prompt.
     """
     before = said_before(question)
+    image, previous = scans
     if not question.choices:
-        return [Shown(image, before, question.text, (), generate=True)]
+        return [Shown(image, before, question.text, (), generate=True, previous=previous)]
     return [
         Shown(
             image,
             before,
             shown(question, order),
-            tuple(lettered(question, order)),
+            tuple(question.choices[place] for place in order),
             generate=number == 0,
+            previous=previous,
         )
         for number, order in enumerate(cyclic_orders(len(question.choices)))
     ]

@@ -20,11 +20,11 @@ from medblip.evaluation.simple_models import (
 from medblip.experiments.columns import ColumnSet, everyone
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import control_record, fit_controls
-from medblip.experiments.simulated_truth import state_key, states_of
 from medblip.study.labels import LABELS
 from medblip.study.record import FIELDS
 from medblip.study.study import Example, Study
 from medblip.volumes import map_cube_array
+from medblip.vqa.truth_tables import state_key, states_of
 
 
 def study_controls(
@@ -35,18 +35,34 @@ def study_controls(
     Raises:
         InputError: training holds one label only, or a cube is damaged.
     """
-    train, tested = study.examples("train"), everyone(columns)
-    fields = [name for name in FIELDS if any(name in e.fields for e in train)]
-    tables = [_features(rows, fields, cubes) for rows in (train, tested)]
-    results = fit_controls(tables[0], tables[1], _regions(study, train, tested, tables))
+    tested = everyone(columns)
+    results, test = fitted_controls(study, tested, cubes)
     row_of = {(e.participant_id, e.session_id, e.image): row for row, e in enumerate(tested)}
     records = []
     for column in columns:
         rows = [row_of[e.participant_id, e.session_id, e.image] for e in column.examples]
         for key, result in results.items():
             asked = _among(result, column.labels)
-            records.append(control_record(key, asked, tables[1], table, column.name, rows))
+            records.append(control_record(key, asked, test, table, column.name, rows))
     return records
+
+
+def fitted_controls(
+    study: Study, tested: Sequence[Example], cubes: Path
+) -> tuple[dict[str, SimpleResult], FeatureTable]:
+    """Every simple control fitted on the training subjects, with its answers to ``tested``.
+
+    Returns:
+        By key; and the features of ``tested``.
+
+    Raises:
+        InputError: training holds one label only, or a cube is damaged.
+    """
+    train = study.examples("train")
+    fields = [name for name in FIELDS if any(name in e.fields for e in train)]
+    tables = [_features(rows, fields, cubes) for rows in (train, tested)]
+    regions = _regions(study, train, tested, tables)
+    return fit_controls(tables[0], tables[1], regions), tables[1]
 
 
 def _features(examples: Sequence[Example], fields: Sequence[str], cubes: Path) -> FeatureTable:

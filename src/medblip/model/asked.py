@@ -18,32 +18,53 @@ class Asked:
     Attributes:
         volume: any kind of scan; None asks about the record alone.
         record: may be empty, which asks about the scan alone.
+        previous: an earlier scan of the same subject, to compare with; None where there is none.
+
+    Raises:
+        UsageError: a previous scan without a current one.
     """
 
     volume: VolumeInput | None = None
     record: str = ""
     question: str = QUESTION
+    previous: VolumeInput | None = None
+
+    def __post_init__(self) -> None:
+        if self.previous is not None and self.volume is None:
+            problem = "a previous scan was given without a current one"
+            raise UsageError("previous", problem, "give the current scan as the volume")
+
+    @property
+    def scans(self) -> list[VolumeInput]:
+        """In the order in which the prompt announces them."""
+        return [scan for scan in (self.previous, self.volume) if scan is not None]
 
 
 def line_up(
     volumes: VolumeInput | Sequence[VolumeInput] | None,
     records: str | Sequence[str] | None,
     questions: str | Sequence[str] | None,
+    previous: VolumeInput | Sequence[VolumeInput | None] | None = None,
 ) -> list[Asked]:
     """One :class:`Asked` for each prompt; a single record or question serves all.
 
     Raises:
         UsageError: the lists differ in length, or nothing was given.
     """
-    scans = as_list(volumes)
-    count = max(len(scans), len(as_list(records)), len(as_list(questions)))
+    scans, earlier = as_list(volumes), as_list(previous)
+    count = max(len(scans), len(as_list(records)), len(as_list(questions)), len(earlier))
     if count == 0:
         raise UsageError("processor", "no volume, record or question was given")
     texts = _repeat("records", as_list(records) or [""], count)
     asked = _repeat("questions", as_list(questions) or [QUESTION], count)
     if scans and len(scans) != count:
         raise UsageError("volumes", f"{len(scans)} for {count} prompts; give one each")
-    return [Asked(*row) for row in zip(scans or [None] * count, texts, asked, strict=True)]
+    if earlier and len(earlier) != count:
+        problem = f"{len(earlier)} for {count} prompts; give one each, None where there is none"
+        raise UsageError("previous", problem)
+    nothing = [None] * count
+    rows = zip(scans or nothing, texts, asked, earlier or nothing, strict=True)
+    return [Asked(*row) for row in rows]
 
 
 def _repeat(name: str, values: list[Any], count: int) -> list[Any]:

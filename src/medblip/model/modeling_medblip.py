@@ -259,7 +259,8 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         Args:
             input_ids: ``(batch, length)``, ``config.image_token_id`` at prefix positions. Rows
                 without placeholders are prompts without an image.
-            prefix: ``(images, 32, width)``, one for each row with placeholders, in order.
+            prefix: ``(images, 32, width)``, in the order in which the prompts announce them: row
+                by row, and in a row the previous scan before the current one.
 
         Raises:
             ValueError: placeholders and prefixes do not match.
@@ -268,10 +269,11 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         embeddings = self._embed(input_ids, attention_mask.bool() & ~places)
         found = [n for n in places.sum(1).tolist() if n]
         given = [] if prefix is None else [prefix.shape[1]] * prefix.shape[0]
-        if found != given:
+        # A prompt with a previous scan holds two prefixes, one after the other.
+        if sum(found) != sum(given) or any(n % given[0] for n in found):
             raise ValueError(
                 f"the prompts with an image hold {found} prefix positions, the images give "
-                f"{given}; pass one volume for each prompt that announces one"
+                f"{given}; pass one volume for each that a prompt announces"
             )
         if prefix is None:
             return embeddings
@@ -327,10 +329,13 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
                 the answer follows the prompt. None skips the language model.
             labels: answer tokens, -100 elsewhere; ``(batch, length)`` for causal models,
                 ``(batch, answer length)`` for encoder-decoder ones.
-            pixel_values: volumes, or ``image_tokens`` with ``image_mask`` from the token cache.
+            pixel_values: volumes, or ``image_tokens`` with ``image_mask`` from the token cache, in
+                the order in which the prompts announce them: row by row, and in a row the previous
+                scan before the current one.
             record_ids, record_mask: record of each image, for ITC(I, T).
             answer_ids, answer_mask: question and answer of each image, for ITC(I, Q&A).
-            contrast_rows: which images the contrastive texts belong to; None for all.
+            contrast_rows: which images the contrastive texts belong to; None for all but previous
+                scans.
             return_features: give ``contrast_features`` instead of the contrastive losses: for a
                 batch of which this is a part.
             return_dict: False gives a tuple of what is not None; ``config.return_dict`` if None.
@@ -351,8 +356,10 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         out = MedBlipOutput()
         if image_tokens is not None:
             out.query_states = self.query_image(image_tokens, image_mask)
-            states = out.query_states if contrast_rows is None else out.query_states[contrast_rows]
             record, answer = _text(record_ids, record_mask), _text(answer_ids, answer_mask)
+            if contrast_rows is None and input_ids is not None and (record or answer):
+                contrast_rows = self._current_scans(input_ids, attention_mask)
+            states = out.query_states if contrast_rows is None else out.query_states[contrast_rows]
             if return_features:
                 texts = [text for text in (record, answer) if text is not None]
                 out.contrast_features = self.contrast_features(states, texts) if texts else None
@@ -364,6 +371,14 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         out = out.in_order()
         wanted = self.config.return_dict if return_dict is None else return_dict
         return out if wanted else out.to_tuple()
+
+    def _current_scans(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor | None:
+        """Rows, among the images, of each prompt's last one; None where no prompt has two."""
+        places = input_ids == self.config.image_token_id
+        if attention_mask is not None:
+            places = places & attention_mask.bool()
+        held = places.sum(1) // self.query_tokens.shape[1]
+        return held[held > 0].cumsum(0) - 1 if bool((held > 1).any()) else None
 
     def contrast(self, query_states: Tensor, texts: Sequence[Text | None]) -> list[Tensor | None]:
         """The contrastive losses of Eq. 4, over the images and texts of all processes.

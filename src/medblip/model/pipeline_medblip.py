@@ -91,6 +91,7 @@ class MedBlipPipeline(Pipeline):
         inputs: VolumeInput | Iterable[Any] | None = None,
         record: str | list[str] | None = None,
         question: str | list[str] | None = None,
+        previous: VolumeInput | list[VolumeInput | None] | None = None,
         **kwargs: Any,
     ) -> PipelineAnswer | list[Any] | Iterator[Any]:
         """Answer a question about a scan and its record, or many.
@@ -98,10 +99,13 @@ class MedBlipPipeline(Pipeline):
         Args:
             inputs: a scan: path, nibabel image, ``Volume``, ``Cube``, or a pair of array and
                 affine. Or a list of scans, or a generator or ``Dataset``, which are answered
-                lazily. In place of a scan, a dictionary of ``volume``, ``record`` and
-                ``question`` may be given. None asks about the record alone.
+                lazily. In place of a scan, a dictionary of ``volume``, ``record``, ``question``
+                and ``previous`` may be given. None asks about the record alone.
             record: what is known besides; one for all, or a list with one each.
             question: the paper's if None; one for all, or a list with one each.
+            previous: an earlier scan of the same subject, to compare with; for a list of scans a
+                list with one each, None where there is none. For a generator or ``Dataset``, give
+                dictionaries.
             kwargs: ``batch_size``, ``num_workers``, and every option of ``generate``, by name or
                 in a dictionary ``generate_kwargs``.
 
@@ -118,14 +122,15 @@ class MedBlipPipeline(Pipeline):
         if isinstance(inputs, Iterator | Dataset):
             items: Any = inputs
             return super().__call__((_one(item, record, question) for item in items), **kwargs)
-        lists = [isinstance(x, list | tuple) and not is_pair(x) for x in (inputs, record, question)]
+        given = (inputs, record, question, previous)
+        lists = [isinstance(x, list | tuple) and not is_pair(x) for x in given]
         if not any(lists):
-            return super().__call__(_one(inputs, record, question), **kwargs)
+            return super().__call__(_one(inputs, record, question, previous), **kwargs)
         if lists[0] and not inputs:
             return []
         rows = [
-            _one(a.volume, record and a.record, question and a.question)
-            for a in line_up(inputs, record, question)
+            _one(a.volume, record and a.record, question and a.question, a.previous)
+            for a in line_up(inputs, record, question, previous)
         ]
         return super().__call__(rows, **kwargs)
 
@@ -141,11 +146,14 @@ class MedBlipPipeline(Pipeline):
         question, notes = clean_question(input_.question)
         record, more = clean_text(input_.record) if input_.record else ("", ())
         size = self.processor.image_processor.size
-        pixel_values, seen = torch.empty(0, 1, size, size, size), ()
-        if input_.volume is not None:
-            cube = self.processor.image_processor.cube(input_.volume)
-            pixel_values, seen = self.processor.image_processor(cube).pixel_values, cube.findings
-        prompt = self.processor.prompts.prompt(record, question, image=input_.volume is not None)
+        pixel_values = torch.empty(0, 1, size, size, size)
+        cubes = [self.processor.image_processor.cube(scan) for scan in input_.scans]
+        if cubes:
+            pixel_values = self.processor.image_processor(cubes).pixel_values
+        seen = [finding for cube in cubes for finding in cube.findings]
+        prompt = self.processor.prompts.prompt(
+            record, question, image=bool(cubes), previous=input_.previous is not None
+        )
         cut = [_cut(prompt.record_tokens_cut)] if prompt.record_tokens_cut else []
         ids = torch.tensor([prompt.ids])
         return {
@@ -196,12 +204,13 @@ class MedBlipPipeline(Pipeline):
         self.processor.save_pretrained(save_directory)
 
 
-def _one(item: Any, record: Any, question: Any) -> Asked:
+def _one(item: Any, record: Any, question: Any, previous: Any = None) -> Asked:
     """One prompt from a scan, or from a dictionary that says more."""
     given = dict(item) if isinstance(item, dict) else {"volume": item}
-    shared = {"record": record, "question": question}
+    shared = {"record": record, "question": question, "previous": previous}
     if unknown := sorted(given.keys() - {"volume", *shared}):
-        raise TypeError(f"{TASK}: {unknown} in a prompt; expected volume, record and question")
+        known = "volume, record, question and previous"
+        raise TypeError(f"{TASK}: {unknown} in a prompt; expected {known}")
     given |= {k: v for k, v in shared.items() if given.get(k) is None}
     given = {k: v for k, v in given.items() if v is not None}
     if not given:

@@ -112,6 +112,7 @@ class MedBlipProcessor(ProcessorMixin):
         records: str | Sequence[str] | None = None,
         questions: str | Sequence[str] | None = None,
         return_tensors: str = "pt",
+        previous: VolumeInput | Sequence[VolumeInput | None] | None = None,
     ) -> BatchFeature:
         """Inputs of :meth:`MedBlipForConditionalGeneration.generate`.
 
@@ -120,20 +121,29 @@ class MedBlipProcessor(ProcessorMixin):
                 None asks about records alone.
             records: one text each; empty or None asks about the scans alone.
             questions: one for all, or one each; the paper's question by default.
+            previous: an earlier scan of the same subject for each prompt, to compare with; None
+                in a list where a prompt has none.
 
         Returns:
             ``input_ids`` and ``attention_mask`` ``(batch, length)`` int64, left-padded, and
-            ``pixel_values (batch, 1, D, H, W)`` where volumes were given.
+            ``pixel_values (scans, 1, D, H, W)`` where volumes were given: prompt by prompt, the
+            previous scan of each before the current one.
 
         Raises:
-            UsageError: the lists differ in length, or nothing was given.
+            UsageError: the lists differ in length, nothing was given, or a previous scan without
+                a current one.
             InputError: a scan cannot be used, or a question is empty.
         """
-        asked = line_up(volumes, records, questions)
-        scans = [one.volume for one in asked if one.volume is not None]
+        asked = line_up(volumes, records, questions, previous)
+        scans = [scan for one in asked for scan in one.scans]
         builder = self.prompts
         rows = [
-            builder.prompt(one.record, one.question, image=one.volume is not None).ids
+            builder.prompt(
+                one.record,
+                one.question,
+                image=one.volume is not None,
+                previous=one.previous is not None,
+            ).ids
             for one in asked
         ]
         ids, mask = pad_left(rows, self.tokenizer.pad_token_id)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from medblip.errors import InputError
 
 PromptOrder = Literal["image_text_question", "question_image_text"]
+PREVIOUS, CURRENT = "Previous scan:", "Current scan:"  # what announces each of two scans
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,26 @@ class PromptBuilder:
         ).input_ids
         return ids
 
-    def prompt(self, record: str, question: str, *, image: bool = True) -> Prompt:
+    def prompt(
+        self, record: str, question: str, *, image: bool = True, previous: bool = False
+    ) -> Prompt:
         """Ids of one prompt.
+
+        Args:
+            image: whether it announces a scan.
+            previous: whether it announces an earlier one before it: ``"Previous scan:" <prefix>
+                "Current scan:" <prefix>`` in the prefix's place.
 
         Raises:
             InputError: the question is empty, or prefix and question alone exceed ``max_length``.
+            ValueError: a previous scan without a current one.
         """
+        if previous and not image:
+            raise ValueError("a prompt with a previous scan has a current one too")
         if not question.strip():
             raise InputError("question", "is empty", "ask something", code="empty-question")
-        before, after = self._round_record(question, self.prefix if image else [], bool(record))
+        scans = self.scans(previous=previous) if image else []
+        before, after = self._round_record(question, scans, bool(record))
         fixed = len(before) + len(after)
         if fixed > self.max_length:
             raise InputError(
@@ -77,6 +89,14 @@ class PromptBuilder:
             )
         record_ids, cut = _cut_middle(self.text_ids(record), self.max_length - fixed)
         return Prompt([*before, *record_ids, *after], cut)
+
+    def scans(self, *, previous: bool = False) -> list[int]:
+        """What announces the scan of a prompt, or both."""
+        if not previous:
+            return self.prefix
+        space = " " if self.order == "question_image_text" else ""  # the question stands before
+        said = self.text_ids(f"{space}{PREVIOUS}"), self.text_ids(f" {CURRENT}")
+        return [id_ for words in said for id_ in (*words, *self.prefix)]
 
     def _round_record(
         self, question: str, prefix: list[int], record: bool

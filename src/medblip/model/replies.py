@@ -75,19 +75,24 @@ def reply(
     asks: Sequence[Ask],
     image_tokens: Tensor | None = None,
     *,
+    image_mask: Tensor | None = None,
     max_new_tokens: int = 40,
 ) -> list[Reply]:
-    """Answer prompts about one image, or about none.
+    """Answer prompts about one image, about two scans of one subject, or about none.
 
     Args:
-        image_tokens: ``(1, tokens, width)`` of the image; None where the prompts announce none.
+        image_tokens: ``(1, tokens, width)`` of the image; of two scans ``(2, tokens, width)``, the
+            previous one first; None where the prompts announce none.
+        image_mask: ``(scans, tokens)``, needed where two scans have different numbers of tokens.
         max_new_tokens: of a generated answer.
     """
     if not asks:
         return []
     if model.config.is_encoder_decoder:
-        return [_reply_by_encoder(model, ask, image_tokens, max_new_tokens) for ask in asks]
-    read = read_prompts(model, [ask.ids for ask in asks], prefix_of(model, image_tokens))
+        image = {"image_tokens": image_tokens, "image_mask": image_mask}
+        return [_reply_by_encoder(model, ask, image, max_new_tokens) for ask in asks]
+    prefix = prefix_of(model, image_tokens, image_mask)
+    read = read_prompts(model, [ask.ids for ask in asks], prefix)
     scores = score_each(model, read, [ask.answers for ask in asks])
     wanted = [row for row, ask in enumerate(asks) if ask.generate]
     said = generate_greedily(model, read.taken(wanted), max_new_tokens) if wanted else []
@@ -95,22 +100,28 @@ def reply(
     return [Reply(tuple(s), tuple(texts.get(row, ()))) for row, s in enumerate(scores)]
 
 
-def prefix_of(model: MedBlipForConditionalGeneration, image_tokens: Tensor | None) -> Tensor | None:
-    """The prefix ``(1, queries, language width)`` of one image's tokens; None of none."""
-    return None if image_tokens is None else model.make_prefix(model.query_image(image_tokens))
+def prefix_of(
+    model: MedBlipForConditionalGeneration,
+    image_tokens: Tensor | None,
+    image_mask: Tensor | None = None,
+) -> Tensor | None:
+    """The prefix ``(scans, queries, language width)`` of each scan's tokens; None of none."""
+    if image_tokens is None:
+        return None
+    return model.make_prefix(model.query_image(image_tokens, image_mask))
 
 
 def read_prompts(
     model: MedBlipForConditionalGeneration, rows: Sequence[list[int]], prefix: Tensor | None
 ) -> ReadPrompts:
-    """Read prompts of one image: their common beginning once, then the rest of each.
+    """Read prompts of one image, or of the same two: their common beginning once, then the rest.
 
     Args:
-        prefix: ``(1, queries, width)``; None where the prompts announce no image.
+        prefix: ``(scans of a prompt, queries, width)``; None where the prompts announce no image.
     """
     device = model.query_tokens.device
     ids, mask = (torch.tensor(x, device=device) for x in pad_left(rows, 0))
-    prefixes = None if prefix is None else prefix.expand(len(rows), -1, -1)
+    prefixes = None if prefix is None else prefix.repeat(len(rows), 1, 1)
     embeddings = model.embed_prompt(ids, mask, prefixes)
     longest = ids.shape[1]
     # At least one token of each is left: its logits are what is wanted.
@@ -204,19 +215,17 @@ def end_ids(model: MedBlipForConditionalGeneration) -> list[int]:
 def _reply_by_encoder(
     model: MedBlipForConditionalGeneration,
     ask: Ask,
-    image_tokens: Tensor | None,
+    image: dict[str, Tensor | None],
     max_new_tokens: int,
 ) -> Reply:
     device = model.query_tokens.device
     ids = torch.tensor([ask.ids], device=device)
     mask, scores, said = torch.ones_like(ids), (), ()
     if ask.answers:
-        scored = score_answers(model, ask.answers, ids, mask, image_tokens=image_tokens)
+        scored = score_answers(model, ask.answers, ids, mask, **image)
         scores = tuple(scored[0].tolist())
     if ask.generate:
-        made = model.generate(
-            ids, mask, image_tokens=image_tokens, max_new_tokens=max_new_tokens, do_sample=False
-        )
+        made = model.generate(ids, mask, **image, max_new_tokens=max_new_tokens, do_sample=False)
         start_and_end = {*end_ids(model), model.config.text_config.decoder_start_token_id}
         said = tuple(token for token in made[0].tolist() if token not in start_and_end)
     return Reply(scores, said)

@@ -2,6 +2,16 @@
 
 from medblip.simulate.cohort import CohortPlan, Site, demo_cohorts
 from medblip.simulate.dataset import simulate
+from medblip.simulate.progression import ProgressionPlan, progression_cohort
 from medblip.simulate.replica import LAYOUTS, simulate_replica
 
-__all__ = ["LAYOUTS", "CohortPlan", "Site", "demo_cohorts", "simulate", "simulate_replica"]
+__all__ = [
+    "LAYOUTS",
+    "CohortPlan",
+    "ProgressionPlan",
+    "Site",
+    "demo_cohorts",
+    "progression_cohort",
+    "simulate",
+    "simulate_replica",
+]

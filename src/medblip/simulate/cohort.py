@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 import numpy as np
@@ -71,10 +71,20 @@ class CohortPlan:
     subjects: int
     sites: tuple[Site, ...]
 
+    def draw_sessions(self, rng: np.random.Generator, diagnosis: str) -> tuple[Session, ...]:
+        """The visits of a subject whose first diagnosis is given."""
+        return _draw_sessions(rng, diagnosis)
+
 
 @dataclass(frozen=True)
 class Session:
-    """One visit of one subject, with the hidden truth that made it."""
+    """One visit of one subject, with the hidden truth that made it.
+
+    Attributes:
+        own_mm: by region, largest displacement in mm beside what severity and age make of it.
+        prior_session_id: of the visit that it is compared with; empty for none.
+        gained_mm: by region, largest displacement in mm gained since then.
+    """
 
     session_id: str
     scan_date: date
@@ -84,6 +94,9 @@ class Session:
     age_deviation: float
     memory_loss: float
     fields: Mapping[str, str]
+    own_mm: Mapping[str, float] = field(default_factory=dict)
+    prior_session_id: str = ""
+    gained_mm: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ def draw_subject(plan: CohortPlan, index: int, seed: int) -> Subject:
         sex="F" if rng.random() < 0.55 else "M",
         education_years=education,
         seed=key,
-        sessions=_draw_sessions(rng, diagnosis),
+        sessions=plan.draw_sessions(rng, diagnosis),
     )
 
 
@@ -160,7 +173,7 @@ def _draw_sessions(rng: np.random.Generator, diagnosis: str) -> tuple[Session, .
                 severity=severity,
                 age_deviation=age_deviation,
                 memory_loss=memory_loss,
-                fields=_draw_record(rng, diagnosis, memory_loss),
+                fields=draw_record(rng, diagnosis, memory_loss),
             )
         )
         years = float(rng.uniform(0.8, 1.5))
@@ -178,7 +191,8 @@ def severity_of(level: float, offset: float, age_deviation: float, years_ill: fl
     return severity + SEVERITY_PER_YEAR * years_ill
 
 
-def _draw_record(rng: np.random.Generator, diagnosis: str, memory_loss: float) -> Mapping[str, str]:
+def draw_record(rng: np.random.Generator, diagnosis: str, memory_loss: float) -> Mapping[str, str]:
+    """What the record of a visit says; missing values are ``n/a``."""
     fields = {"cdr_global": str(rng.choice(CDR_OF_CLASS[diagnosis]))}
     for name, (start, slope, noise, highest) in SCORES.items():
         score = rng.normal(start - slope * memory_loss, noise)

@@ -188,8 +188,9 @@ def _truth_row(subject: Subject, session: Session, change: Mapping[str, float]) 
         "severity": f"{session.severity:.4f}",
         "age_deviation": f"{session.age_deviation:.4f}",
         "memory_loss": f"{session.memory_loss:.4f}",
-        **{f"{name}_max_mm": f"{mm:.3f}" for name, mm in scanner.atrophy_mm(session).items()},
+        **{f"{name}_max_mm": f"{mm:.3f}" for name, mm in scanner.session_mm(session).items()},
         **{name: f"{mm:.3f}" for name, mm in change.items()},
+        **({"prior_session_id": session.prior_session_id} if session.prior_session_id else {}),
     }
 
 
@@ -224,7 +225,8 @@ def _write_tables(
         },
     )
     truth = [row for s in subjects for row in truths[f"{plan.name}/{s.participant_id}"]]
-    write_tsv(out / TRUTH_FOLDER / f"{plan.name}.tsv", tuple(truth[0]), truth)
+    columns = tuple(dict.fromkeys(name for row in truth for name in row))
+    write_tsv(out / TRUTH_FOLDER / f"{plan.name}.tsv", columns, truth)
 
 
 PARTICIPANT_FIELDS = {

@@ -64,15 +64,17 @@ def acquire(anatomy: Anatomy, subject: Subject, session: Session) -> Scan:
     number = int(session.session_id.removeprefix("ses-"))
     shared = np.random.default_rng((*subject.seed, 0))  # anatomy: the same at each visit
     own = np.random.default_rng((*subject.seed, number))  # position and noise: new each visit
-    head = Head(own_shape(shared), {r: Sides(mm, mm) for r, mm in atrophy_mm(session).items()})
+    head = Head(own_shape(shared), {r: Sides(mm, mm) for r, mm in session_mm(session).items()})
     scale = 1.0 + SCALE_SD * shared.normal()
 
     shape, affine = _draw_grid(own, subject.site)
     pose = rotation(own.normal(0.0, ROTATION_RAD, 3)) * scale
     array, affine = render(anatomy, head, pose, shape, affine, subject.site, own)
-    change = {
-        f"{name}_mean_mm": mm for name, mm in mean_mm(mean_shares(anatomy), head.amounts).items()
-    }
+    shares = mean_shares(anatomy)
+    change = {f"{name}_mean_mm": mm for name, mm in mean_mm(shares, head.amounts).items()}
+    if session.prior_session_id:
+        gained = {name: Sides(mm, mm) for name, mm in session.gained_mm.items()}
+        change |= {f"{name}_gained_mm": mm for name, mm in mean_mm(shares, gained).items()}
     return Scan(array, affine, change)
 
 
@@ -124,6 +126,11 @@ def atrophy_mm(state: Latent) -> dict[str, float]:
         name: MM_PER_SEVERITY[name] * state.severity + MM_PER_AGE[name] * state.age_deviation
         for name in MM_PER_SEVERITY
     }
+
+
+def session_mm(session: Session) -> dict[str, float]:
+    """Largest displacement in mm of each region at a visit, with what is the visit's own."""
+    return {name: mm + session.own_mm.get(name, 0.0) for name, mm in atrophy_mm(session).items()}
 
 
 def own_atrophy_mm(state: Latent, pattern: Pattern) -> dict[str, Sides]:

@@ -1,13 +1,14 @@
-"""The samples of a stage that asks questions about scans: one scan, one question, one answer.
+"""The samples of a stage that asks questions about scans: a scan, one question, one answer.
 
 The scan alone answers them: the prompt holds what was said before and never the record, since
-scores and diagnosis follow the same disease as the scan.
+scores and diagnosis follow the same disease as the scan. Where the question compares with an
+earlier session, that one's scan stands before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,15 @@ from medblip.training.balancing import groups_of
 from medblip.training.data import StageDataset
 from medblip.training.schedule import SHOWN, Draw
 from medblip.training.token_cache import LiveTokens
-from medblip.vqa.prompting import lettered, said_before, shown
+from medblip.vqa.priors import Visits, prior_cube
+from medblip.vqa.prompting import said_before, shown
 from medblip.vqa.question_file import QUESTIONS_FILE
 from medblip.vqa.questions import Question
 from medblip.vqa.study_questions import asked_about, by_session, unrolled
 
 STREAM = 2  # of a sample's random numbers; its image and its record have others
-LETTERED = 0.5  # share of the closed questions that are shown with their choices
+PREVIOUS_STREAM = 3  # of its previous scan, which is changed in another way than its image
+WITH_CHOICES = 0.5  # share of the closed questions that are shown with their choices
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,20 @@ class Asked:
     Attributes:
         example: the session and its scan.
         question: about the scan; None for the diagnosis after the record.
+        previous: cube of the scan before it; empty where the question compares with none.
     """
 
     example: Example
     question: Question | None = None
+    previous: str = ""
 
 
 def asked_items(
-    examples: Sequence[Example], questions: Sequence[Question], *, diagnosis: bool
+    examples: Sequence[Example],
+    questions: Sequence[Question],
+    *,
+    diagnosis: bool,
+    visits: Visits | None = None,
 ) -> list[Asked]:
     """What a stage asks: each question about these sessions, of a dialogue each turn.
 
@@ -53,12 +62,17 @@ def asked_items(
 
     Args:
         diagnosis: ask each session's diagnosis too.
+        visits: of the study; needed where questions compare with earlier sessions.
 
     Raises:
         InputError: no question is about these sessions.
     """
     pairs = asked_about(examples, by_session(questions))
-    items = [Asked(example, turn) for example, q in pairs for turn in unrolled(q)]
+    items = [
+        Asked(example, turn, prior_cube(turn, visits or {}))
+        for example, q in pairs
+        for turn in unrolled(q)
+    ]
     if not items:
         problem = f"none of {len(questions)} questions is about a session to train on"
         fix = "write questions about the study's own training sessions"
@@ -88,6 +102,18 @@ class AskedDataset(StageDataset):
         self.items = items
         super().__init__([i.example for i in items], form, cache, prompts, stage, seed)
 
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """As of :class:`StageDataset`; ``previous`` and its seed where there is an earlier scan."""
+        sample = super().__getitem__(index)
+        draw = self.schedule[index]
+        previous = self.items[draw.example].previous
+        if not previous or "image" not in sample:
+            return sample
+        seed = int(np.random.SeedSequence((draw.seed, PREVIOUS_STREAM)).generate_state(1)[0])
+        earlier = replace(self.examples[draw.example], cube=previous)
+        scan = self._image(earlier, replace(draw, seed=seed))
+        return sample | {"previous": scan, "previous_seed": seed}
+
     def _groups(self) -> NDArray[np.int64] | None:
         balanced = groups_of(self.examples, self.stage.balance)
         if all(item.question for item in self.items):
@@ -96,35 +122,41 @@ class AskedDataset(StageDataset):
         return is_question if balanced is None else 2 * balanced + is_question
 
     def _texts(self, example: Example, draw: Draw) -> dict[str, Any]:
-        question = self.items[draw.example].question
-        if question is None:
+        item = self.items[draw.example]
+        if item.question is None:
             return super()._texts(example, draw)
-        asked, answer = question_and_answer_of(question, draw.seed)
-        return self._ids(draw, self._record(example, draw), said_before(question), asked, answer)
+        asked, answer = question_and_answer_of(item.question, draw.seed)
+        record, before = self._record(example, draw), said_before(item.question)
+        return self._ids(draw, record, before, asked, answer, bool(item.previous))
 
     def _lengths(self) -> NDArray[np.int64]:
         """As for the diagnosis; of a question, with its choices, which half of its samples show."""
         lengths = super()._lengths()
         if self.stage.language == 0:
             return lengths
-        prefix = len(self.texts.prompts.prefix)
         for at, item in enumerate(self.items):
             if item.question is not None:
-                asked = self.texts.prompt(said_before(item.question), True, shown(item.question))
-                whole = len(asked) + len(self.texts.answer(item.question.answer))
-                lengths[:, at] = [whole - prefix * (said == "record") for said in SHOWN]
+                lengths[:, at] = self._asked_lengths(item.question, bool(item.previous))
         return lengths
+
+    def _asked_lengths(self, question: Question, previous: bool) -> list[int]:
+        """As the sample is shown, in the order of ``SHOWN``."""
+        before, asked = said_before(question), shown(question)
+        answer = len(self.texts.answer(question.answer))
+        whole = len(self.texts.prompt(before, True, asked, previous)) + answer
+        prefix = len(self.texts.prompts.scans(previous=previous))
+        return [whole - prefix * (said == "record") for said in SHOWN]
 
 
 def question_and_answer_of(question: Question, seed: int) -> tuple[str, str]:
     """How one sample asks, and what is to be answered; the same whenever its seed is.
 
-    About half the closed questions are shown with their choices in an order of the sample's own,
-    and answered with letter and choice; the others are asked as if they were open.
+    About half the closed questions are shown with their choices in an order of the sample's own;
+    the others are asked as if they were open. Either is answered in words: a letter would have to
+    be looked up before it is said, which a small language model learns much later than what the
+    scan shows.
     """
     rng = np.random.default_rng((seed, STREAM))
-    if not question.choices or rng.random() >= LETTERED:
+    if not question.choices or rng.random() >= WITH_CHOICES:
         return question.text, question.answer
-    order = rng.permutation(len(question.choices)).tolist()
-    place = order.index(question.answer_index)
-    return shown(question, order), lettered(question, order)[place]
+    return shown(question, rng.permutation(len(question.choices)).tolist()), question.answer

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from medblip.model.losses import gather_rows
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.model.prompt import PromptBuilder
-from medblip.model.replies import Ask, reply
+from medblip.model.replies import Ask, Reply, reply
 from medblip.study.record import RecordForm
 from medblip.study.study import Example
+from medblip.training.collating import stack_tokens
 from medblip.training.interrupts import cut_short_if_asked
 from medblip.training.precision import autocast
 from medblip.training.token_cache import LiveTokens
 from medblip.training.validation import Validation
-from medblip.vqa.prompting import lettered, said_before, shown
+from medblip.vqa.priors import Visits, prior_cube
+from medblip.vqa.prompting import said_before, shown
 from medblip.vqa.questions import Question
 from medblip.vqa.study_questions import by_session
 
@@ -28,15 +34,35 @@ def asked_validation(
     cache: LiveTokens,
     prompts: PromptBuilder,
     diagnosis: bool,
+    visits: Visits | None = None,
 ) -> AskedValidation | None:
-    """A look at the closed, answerable questions about ``examples``; None if there are none."""
+    """A look at the closed, answerable questions about ``examples``; None if there are none.
+
+    Args:
+        visits: of the study; needed where questions compare with earlier sessions.
+    """
     closed = by_session(q for q in questions if q.choices and q.answerable)
     about = [closed.get((e.participant_id, e.session_id), []) for e in examples]
     asked = {e: q for e, q in zip(map(_key, examples), about, strict=True) if q}
     seen = [example for example in examples if _key(example) in asked]
     if not seen:
         return None
-    return AskedValidation(seen, asked, form, cache, prompts, diagnosis)
+    return AskedValidation(seen, asked, form, cache, prompts, diagnosis, visits or {})
+
+
+def compared(
+    looked_at: Sequence[Example], everyone: Sequence[Example], questions: Sequence[Question]
+) -> list[Example]:
+    """``looked_at``, and the later sessions of these subjects that questions compare with others.
+
+    Args:
+        looked_at: the first session of some subjects, which compares with none.
+        everyone: all sessions of the split.
+    """
+    subjects = {example.participant_id for example in looked_at}
+    comparing = by_session(question for question in questions if question.prior)
+    later = [e for e in everyone if e.participant_id in subjects and _key(e) in comparing]
+    return [*looked_at, *(example for example in later if example not in looked_at)]
 
 
 def _key(example: Example) -> tuple[str, str]:
@@ -49,6 +75,7 @@ class AskedValidation(Validation):
     Args:
         asked: the questions about each example, by subject and session.
         diagnosis: measure the diagnosis too; both numbers are then the mean of the two.
+        visits: of the study.
     """
 
     def __init__(
@@ -59,10 +86,12 @@ class AskedValidation(Validation):
         cache: LiveTokens,
         prompts: PromptBuilder,
         diagnosis: bool,
+        visits: Visits,
     ) -> None:
         super().__init__(examples, form, cache, prompts, language=True)
         self.asked = asked
         self.diagnosis = diagnosis
+        self.visits = visits
 
     @torch.no_grad()
     def measure(self, model: MedBlipForConditionalGeneration) -> dict[str, float]:
@@ -86,19 +115,54 @@ class AskedValidation(Validation):
     def _sums(self, model: MedBlipForConditionalGeneration, example: Example) -> torch.Tensor:
         """Right answers, log losses and questions of one scan, summed."""
         cut_short_if_asked()
-        questions = self.asked[_key(example)]
+        groups: dict[str, list[Question]] = defaultdict(list)
+        for question in self.asked[_key(example)]:
+            groups[prior_cube(question, self.visits)].append(question)
+        sums = torch.zeros(3)
+        for previous, questions in groups.items():
+            replies = self._replies(model, questions, example.cube, previous)
+            for question, one in zip(questions, replies, strict=True):
+                scores = torch.tensor(one.scores).log_softmax(0)
+                right = question.answer_index
+                sums += torch.tensor([float(scores.argmax() == right), -float(scores[right]), 1.0])
+        return sums
+
+    def _replies(
+        self,
+        model: MedBlipForConditionalGeneration,
+        questions: Sequence[Question],
+        cube: str,
+        previous: str,
+    ) -> list[Reply]:
+        """To questions about one scan, and the previous one where there is a name of one."""
         asks = [
             Ask(
-                self.prompts.prompt(said_before(question), shown(question)).ids,
-                tuple(self.prompts.answer(answer) for answer in lettered(question)),
+                self.prompts.prompt(
+                    said_before(question), shown(question), previous=bool(previous)
+                ).ids,
+                tuple(self.prompts.answer(answer) for answer in question.choices),
             )
             for question in questions
         ]
-        tokens = torch.from_numpy(self.cache.tokens(example.cube))[None]
-        replies = reply(model, asks, tokens.to(model.query_tokens.device))
-        sums = torch.zeros(3)
-        for question, one in zip(questions, replies, strict=True):
-            scores = torch.tensor(one.scores).log_softmax(0)
-            right = question.answer_index
-            sums += torch.tensor([float(scores.argmax() == right), -float(scores[right]), 1.0])
-        return sums
+        scans = [self.cache.tokens(name) for name in (previous, cube) if name]
+        tokens, mask = together(scans, model.query_tokens.device)
+        return reply(model, asks, tokens, image_mask=mask)
+
+
+def together(
+    scans: Sequence[NDArray[np.float32]], device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """The scans of one prompt as `medblip.model.replies.reply` takes them.
+
+    Args:
+        scans: tokens ``(n, width)`` of each, the previous one first; none for no scan.
+
+    Returns:
+        ``(scans, tokens, width)``, and where there are two their mask ``(scans, tokens)``.
+    """
+    if not scans:
+        return None, None
+    if len(scans) == 1:
+        return torch.from_numpy(scans[0])[None].to(device), None
+    tokens, mask = stack_tokens(scans)
+    return tokens.to(device), mask.to(device)

@@ -21,6 +21,7 @@ from medblip.study.labels import QUESTION
 from medblip.study.record import RecordForm, Wording
 from medblip.study.splits import SPLITS
 from medblip.study.study import Study
+from medblip.training.train_share import training_examples
 
 CARD_FACTS_FILE = "card.json"
 FULL = "full"  # the condition of an evaluation that is the model as it is used
@@ -261,7 +262,7 @@ def facts_of_training(
     ]
     if section.qformer_init:
         bases.append(BaseFact.of("MedQFormer at the start", section.qformer_init))
-    sessions = len(study.examples("train", recipe.sessions))
+    sessions = len(training_examples(study, recipe))
     stages = {"align": recipe.align.resolved(sessions), "tune": recipe.tune.resolved(sessions)}
     return CardFacts(
         created=datetime.now(UTC).date().isoformat(),

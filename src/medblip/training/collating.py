@@ -42,7 +42,8 @@ class Collator:
 
         Returns:
             ``image_tokens (images, tokens, width)`` and ``image_mask``; or ``volumes
-            (images, 1, D, H, W)`` uint8 and the ``seeds (images,)`` of their augmentation. Where
+            (images, 1, D, H, W)`` uint8 and the ``seeds (images,)`` of their augmentation: sample
+            by sample, the previous scan of each, if it has one, before its image. Where
             samples hold texts to contrast: ``contrast_rows (pairs,)`` among the images,
             ``record_ids``, ``answer_ids (pairs, length)`` and their masks. Where they hold
             prompts: ``input_ids``, ``attention_mask``, ``labels``.
@@ -56,23 +57,25 @@ class Collator:
         return batch
 
     def _images(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        rows = [sample["image"] for sample in samples]
+        rows = [s[name] for s in samples for name in ("previous", "image") if name in s]
         shown = rows or ([] if self.blank is None else [self.blank])  # none: its form is still told
         if not shown:
             return {}
         if shown[0].ndim == 3:
-            seeds = [sample["seed"] for sample in samples]
+            seeds = [s[name] for s in samples for name in ("previous_seed", "seed") if name in s]
             volumes = stack_cubes(shown)[: len(rows)]
             return {"volumes": volumes, "seeds": torch.tensor(seeds, dtype=torch.int64)}
         tokens, mask = stack_tokens(shown)
         return {"image_tokens": tokens[: len(rows)], "image_mask": mask[: len(rows)]}
 
     def _contrasted(self, images: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        rows = [i for i, sample in enumerate(images) if sample["contrasted"]]
+        paired = [sample for sample in images if sample["contrasted"]]
+        places = np.cumsum([1 + ("previous" in sample) for sample in images]) - 1
+        rows = [int(at) for at, s in zip(places, images, strict=True) if s["contrasted"]]
         batch = {"contrast_rows": torch.tensor(rows, dtype=torch.int64)}
         for name, key in (("record", "record"), ("answer", "question_answer")):
             batch[f"{name}_ids"], batch[f"{name}_mask"] = pad(
-                [images[i][key] for i in rows], self.pad_id
+                [sample[key] for sample in paired], self.pad_id
             )
         return batch
 

@@ -90,7 +90,13 @@ class StageDataset(Dataset[dict[str, Any]]):
         return self.form.text(self.dropout.left(example.fields, draw.seed))
 
     def _ids(
-        self, draw: Draw, record: str, said: str, question: str, answer: str
+        self,
+        draw: Draw,
+        record: str,
+        said: str,
+        question: str,
+        answer: str,
+        previous: bool = False,
     ) -> dict[str, Any]:
         """The texts of the stage's losses; ``said`` stands in the prompt before the question."""
         texts: dict[str, Any] = {}
@@ -101,7 +107,8 @@ class StageDataset(Dataset[dict[str, Any]]):
                 pair = question_and_answer(answer, question)
                 texts["question_answer"] = self.texts.contrasted(pair)
         if self.stage.language > 0:
-            texts["prompt"] = self.texts.prompt(said, draw.shown != "record", question)
+            image = draw.shown != "record"
+            texts["prompt"] = self.texts.prompt(said, image, question, previous and image)
             texts["answer"] = self.texts.answer(answer)
         return texts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medblip.storage import write_text
 from medblip.training.disk import saving
@@ -23,8 +23,10 @@ class MetricsFile:
         Raises:
             CannotSaveError: the disk is full or read-only.
         """
-        with saving(self.path.parent), self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
+        with saving(self.path.parent), self.path.open("ab+") as handle:
+            # A line that a kill cut short must not take the next row with it.
+            handle.write(b"\n" * _ends_within_a_line(handle))
+            handle.write((json.dumps(row) + "\n").encode())
             handle.flush()
             os.fsync(handle.fileno())
 
@@ -47,3 +49,10 @@ class MetricsFile:
         kept = [r for r in self.read() if r["stage"] != stage or r["step"] <= step]
         with saving(self.path.parent):
             write_text(self.path, "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def _ends_within_a_line(handle: IO[bytes]) -> bool:
+    if handle.seek(0, os.SEEK_END) == 0:
+        return False
+    handle.seek(-1, os.SEEK_END)
+    return handle.read(1) != b"\n"

@@ -16,7 +16,7 @@ from medblip.recipe import Recipe, StageSection
 from medblip.study.study import Example, Study
 from medblip.training.agreement import by_first_process, is_first_process
 from medblip.training.asked import AskedDataset, asked_items
-from medblip.training.asked_validation import asked_validation
+from medblip.training.asked_validation import asked_validation, compared
 from medblip.training.checkpoints import drop_incomplete, newest_complete, step_of
 from medblip.training.collating import Collator
 from medblip.training.data import StageDataset
@@ -39,10 +39,12 @@ from medblip.training.run_folder import (
 from medblip.training.stage_trainer import StageTrainer, stage_arguments
 from medblip.training.token_cache import LiveTokens, TokenCache
 from medblip.training.trackers import tracker_callbacks
+from medblip.training.train_share import training_examples
 from medblip.training.validation import Validation
 from medblip.training.watching import Gauges
+from medblip.vqa.priors import Visits, prior_cubes, visits_of
 from medblip.vqa.questions import Question
-from medblip.vqa.study_questions import study_questions
+from medblip.vqa.study_questions import asked_about, by_session, study_questions
 
 TITLES = {
     "align": "Aligning image and text",
@@ -93,7 +95,7 @@ class Session:
 
     @cached_property
     def train_examples(self) -> list[Example]:
-        return self.study.examples("train", self.recipe.sessions)
+        return training_examples(self.study, self.recipe)
 
     @cached_property
     def held_out(self) -> list[Example]:
@@ -189,8 +191,20 @@ class Session:
             return LiveTokens(self.model, self.places.cubes, self.precision)
         cache = TokenCache(self.model, self.places.cubes, self.places.tokens, self.precision)
         both = [*self.train_examples, *self.held_out]
-        cache.fill([example.cube for example in both], progress=self.progress)
+        cache.fill([e.cube for e in both] + self._compared_cubes(name), progress=self.progress)
         return cache
+
+    def _compared_cubes(self, name: str) -> list[str]:
+        """Of earlier scans that questions compare with, and of later ones held out."""
+        if self.recipe.stages()[name].questions == "diagnosis":
+            return []
+        later = self._compared(self.held_out)
+        about = by_session(self.questions)
+        asked = [q for _, q in asked_about([*self.train_examples, *later], about)]
+        return [*(e.cube for e in later), *prior_cubes(asked, self.visits)]
+
+    def _compared(self, looked_at: list[Example]) -> list[Example]:
+        return compared(looked_at, self.study.examples("validation"), self.questions)
 
     def _seed(self, name: str) -> int:
         names = list(self.recipe.stages())
@@ -200,11 +214,17 @@ class Session:
     def questions(self) -> tuple[Question, ...]:
         return study_questions(self.study)
 
+    @cached_property
+    def visits(self) -> Visits:
+        return visits_of(self.study)
+
     def _dataset(self, name: str, stage: StageSection, images: LiveTokens) -> StageDataset:
         form, prompts = self.recipe.record.form, self.processor.prompts
         if stage.questions != "diagnosis":
             both = stage.questions == "both"
-            items = asked_items(self.train_examples, self.questions, diagnosis=both)
+            items = asked_items(
+                self.train_examples, self.questions, diagnosis=both, visits=self.visits
+            )
             return AskedDataset(items, form, images, prompts, stage, self._seed(name))
         return StageDataset(self.train_examples, form, images, prompts, stage, self._seed(name))
 
@@ -216,7 +236,9 @@ class Session:
         looked_at = [self.held_out[i * len(self.held_out) // wanted] for i in range(wanted)]
         if stage.questions != "diagnosis":
             both = stage.questions == "both"
-            return asked_validation(looked_at, self.questions, form, images, prompts, both)
+            return asked_validation(
+                self._compared(looked_at), self.questions, form, images, prompts, both, self.visits
+            )
         return Validation(looked_at, form, images, prompts, stage.language > 0)
 
     def _arguments(self, name: str, stage: StageSection, folder: Path) -> Any:

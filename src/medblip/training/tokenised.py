@@ -32,19 +32,22 @@ class TokenisedTexts:
     def __init__(self, prompts: PromptBuilder) -> None:
         self.prompts = prompts
         # As arrays: lists of numbers take eight times the memory.
-        self._kept_prompt: Callable[[str, str, bool], Ids] = lru_cache(KEPT)(self._prompt)
+        self._kept_prompt: Callable[[str, str, bool, bool], Ids] = lru_cache(KEPT)(self._prompt)
         self.answer: Callable[[str], Ids] = lru_cache(KEPT)(self._answer)
         self.contrasted: Callable[[str], Ids] = lru_cache(KEPT)(self._contrasted)
 
     def __reduce__(self) -> Any:
         return TokenisedTexts, (self.prompts,)  # what is kept stays in its process
 
-    def prompt(self, record: str, image: bool, question: str = QUESTION) -> Ids:
-        """The prompt with what stands in the record's place, and with or without a prefix."""
-        return self._kept_prompt(record, question, image)
+    def prompt(
+        self, record: str, image: bool, question: str = QUESTION, previous: bool = False
+    ) -> Ids:
+        """The prompt with what stands in the record's place, and with no prefix, one or two."""
+        return self._kept_prompt(record, question, image, previous)
 
-    def _prompt(self, record: str, question: str, image: bool) -> Ids:
-        return np.array(self.prompts.prompt(record, question, image=image).ids, np.int32)
+    def _prompt(self, record: str, question: str, image: bool, previous: bool) -> Ids:
+        made = self.prompts.prompt(record, question, image=image, previous=previous)
+        return np.array(made.ids, np.int32)
 
     def _answer(self, answer: str) -> Ids:
         return np.array(self.prompts.answer(answer), np.int32)

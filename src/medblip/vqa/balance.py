@@ -40,8 +40,9 @@ def deal_equally(
 ) -> Iterator[Dealt[Case]]:
     """Cases of which each class has as many, in every stratum, wording and position.
 
-    Exact but for positions and wordings where a class keeps fewer than ``wordings * positions``
-    cases; even then these are the same for each class.
+    Exact but for wordings where a class keeps fewer than ``wordings * positions`` cases; even then
+    these are the same for each class. One that keeps fewer than ``positions`` gives none: its
+    right answers would stand in some places more often.
 
     Args:
         cases: of each class, ``(stratum, case)``; what varies with the question's text, such as a
@@ -50,12 +51,28 @@ def deal_equally(
     """
     columns = _equal_columns(cases, rng)
     block = wordings * positions
-    whole = len(columns) - len(columns) % block if len(columns) >= block else len(columns)
+    few = len(columns) < block
+    whole = len(columns) - len(columns) % (positions if few else block)
     # Those cut off are drawn from all strata; the order within them stays.
     kept = sorted(rng.permutation(len(columns))[:whole].tolist())
     for number, at in enumerate(kept):
+        wording, position = (
+            (number // positions % wordings, number % positions)
+            if few
+            else (number % wordings, number // wordings % positions)
+        )
         for group, case in columns[at].items():
-            yield Dealt(case, group, number % wordings, number // wordings % positions)
+            yield Dealt(case, group, wording, position)
+
+
+def placed(
+    answer: str, answers: Sequence[str], position: int, rng: np.random.Generator
+) -> tuple[str, ...]:
+    """The choices of a question: the answer at its position, the others in random order."""
+    others = [choice for choice in sorted(answers) if choice != answer]
+    choices = [others[n] for n in rng.permutation(len(others))]
+    choices.insert(position, answer)
+    return tuple(choices)
 
 
 def _equal_columns(

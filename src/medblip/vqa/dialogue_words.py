@@ -44,6 +44,21 @@ EXPECTED_ANSWERS = (
     "{compared}.",
 )
 
+SIDES = (
+    "Is it the same on both sides?",
+    "Which side is it stronger on?",
+    "And left against right?",
+)
+SIDES_ANSWERS = (
+    "The {region}: left {left}, right {right}. {compared_sides}.",
+    "Left {region} {left}, right {region} {right}. {compared_sides}.",
+)
+COMPARED_SIDES = (
+    "The change is more on the right",
+    "That is about the same on both sides",
+    "The change is more on the left",
+)
+
 WHY = (
     "Which measurement supports that?",
     "How do you come to that?",
@@ -80,6 +95,14 @@ CLAIMS = {
         "I think the skull has been removed from this image.",
         "I think this image shows the skull.",
     ),
+    "left-medial-temporal-more": (
+        "I think the right medial temporal lobe is affected more than the left one.",
+        "I think the left medial temporal lobe is affected more than the right one.",
+    ),
+    "left-ventricle-more": (
+        "I think the right lateral ventricle is enlarged more than the left one.",
+        "I think the left lateral ventricle is enlarged more than the right one.",
+    ),
 }
 CLAIM_REPLIES = ("I will compare that with the scan.", "Let me look at the scan.")
 CLAIM_QUESTIONS = ("Am I right?", "Is that so?")
@@ -92,6 +115,19 @@ TOPICS = {
 TOPIC_TURNS = ("My next question is about {topic}.", "Let us turn to {topic}.")
 TOPIC_REPLIES = ("Please go on.", "What would you like to know?")
 TOPIC_QUESTIONS = ("Is it there on this scan?", "Does this scan have it?")
+
+# Where no image lacks the skull, the two sides of a part stand for what is there and what is not.
+SIDE_TOPICS = {
+    "left-medial-temporal-more": (
+        "the left medial temporal lobe",
+        "the right medial temporal lobe",
+    ),
+    "left-ventricle-more": ("the left lateral ventricle", "the right lateral ventricle"),
+}
+SIDE_TOPIC_QUESTIONS = (
+    "Has it changed more than the same part on the other side?",
+    "Is it affected more than its counterpart?",
+)
 
 MEASURE_TURNS = ("My next question is about the {region}.", "Let us turn to the {region}.")
 MEASURE_QUESTIONS = (

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medblip.vqa import dialogue_words as words
+from medblip.vqa.classes import SIDE_SD
 from medblip.vqa.ground_truth import REGIONS, Scan
 from medblip.vqa.normal_for_age import DEVIATION_SD, GRADES, SIZES, Norms, class_of
 from medblip.vqa.questions import Question, SessionImage, Turn
@@ -22,7 +23,7 @@ KIND = "dialogue"
 
 
 def make_dialogues(scans: Sequence[Scan], norms: Norms, seed: int = 0) -> Iterator[Question]:
-    """One dialogue of two to six turns about each scan.
+    """One dialogue of two to six turns about each scan; where sides are known, up to seven.
 
     Args:
         scans: of one split.
@@ -70,6 +71,8 @@ def _turns(teller: Teller) -> list[Turn]:
         teller.turn(words.WHY, words.WHY_ANSWERS, second),
     ]
     told = turns[: int(teller.rng.integers(1, len(turns) + 1))]
+    if len(told) > 1 and teller.scan.sides_mm and teller.rng.random() < 0.5:
+        told.append(teller.sides(first if len(told) == 2 else second))
     # What cannot be seen is asked where it does not part a follow-up from what it follows.
     if len(told) == 1 or teller.rng.random() < 0.5:
         told.insert(1 if teller.rng.random() < 0.5 else len(told), teller.refusal())
@@ -121,6 +124,19 @@ class Teller:
             "compared": _named(_COMPARED[region], compared),
         }
         return self._said(asked, answers, facts)
+
+    def sides(self, region: str) -> Turn:
+        """A turn about left and right of the region that was spoken of last."""
+        sides = self.scan.sides_mm[region]
+        difference = self.norms.side_difference(self.scan, region) or 0.0
+        compared = class_of(difference, (-SIDE_SD, SIDE_SD), 0.0)
+        facts = {
+            "region": words.REGION_NAMES[region],
+            "left": millimetres(sides.left, region),
+            "right": millimetres(sides.right, region),
+            "compared_sides": _named(words.COMPARED_SIDES, compared),
+        }
+        return self._said(words.SIDES, words.SIDES_ANSWERS, facts)
 
     def refusal(self) -> Turn:
         text, _ = UNANSWERABLE[int(self.rng.integers(len(UNANSWERABLE)))]

@@ -33,6 +33,9 @@ TERMS = {
     "large": ("large",),
     "thinned": ("thinned", "thin", "thinning"),
     "preserved": ("preserved",),
+    "more on the left": ("more on the left",),
+    "more on the right": ("more on the right",),
+    "same on both sides": ("about the same on both sides",),
     "yes": ("yes",),
     "no": ("no",),
 }

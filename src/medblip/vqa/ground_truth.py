@@ -1,22 +1,25 @@
-"""What is known about each scan of a simulated folder: the tables that ``medblip simulate`` wrote.
-
-Read from disk alone, so nothing here knows how scans are simulated.
-"""
+"""What is known about each scan of a simulated study: its truth, and what the study says of it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from medblip.errors import InputError
-from medblip.study.tables import read_table
+from medblip.study.study import Study
+from medblip.vqa.truth_tables import TRUTH_FOLDER, Row, state_key, states_of
 
-TRUTH_FOLDER = "ground_truth"
 REGIONS = ("ventricles", "medial_temporal", "cortex")
-COLUMNS = ("participant_id", "session_id", "diagnosis", *(f"{r}_mean_mm" for r in REGIONS))
+SKULL_OF_KIND = {"raw": True, "averaged": True, "skull-stripped": False}
+
+
+class Sides(NamedTuple):
+    """A value of each side, left as the subject's own left."""
+
+    left: float
+    right: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +27,13 @@ class Scan:
     """One simulated scan and the truth about it.
 
     Attributes:
-        participant_id, session_id: as in a study's ``sessions.tsv``.
+        participant_id, session_id: as in the study's ``sessions.tsv``.
         age: years at the scan.
-        diagnosis: CN, MCI or AD.
+        diagnosis: CN, MCI or AD; a replica also has IMCI (impaired, not MCI).
         mean_mm: by region, mean displacement of its tissue in mm against the template; positive
             is loss of tissue (for the ventricles, growth), negative the opposite.
-        skull: whether skull and scalp are in the image.
+        skull: whether skull and scalp are in the image; None where it is not known.
+        sides_mm: as ``mean_mm``, of each side; empty where people lose the same on both.
     """
 
     participant_id: str
@@ -37,54 +41,64 @@ class Scan:
     age: float
     diagnosis: str
     mean_mm: Mapping[str, float]
-    skull: bool
+    skull: bool | None
+    sides_mm: Mapping[str, Sides] = field(default_factory=dict)
 
 
-def read_scans(simulated: Path) -> tuple[Scan, ...]:
-    """All scans of a simulated folder, by subject and session.
+def read_scans(study: Study, simulated: Path | None = None) -> tuple[Scan, ...]:
+    """The labelled sessions of a study that the truth knows, by subject and session.
+
+    Sessions without an age are left out. The image is the session's primary one.
 
     Args:
-        simulated: the folder that holds ``ground_truth`` and a BIDS folder for each cohort.
+        study: prepared from simulated data.
+        simulated: the folder that ``medblip simulate`` wrote, where it is no longer at the place
+            that ``study.json`` names.
 
     Raises:
-        InputError: there is no such table, or tables and sidecars do not fit together.
+        InputError: there is no truth, none of the study's sessions, or a row lacks a number.
     """
-    tables = sorted((simulated / TRUTH_FOLDER).glob("*.tsv"))
-    if not tables:
-        problem = f"there is no table in {TRUTH_FOLDER}"
+    states = states_of(study, simulated)
+    if not states:
+        place = simulated or study.folder
+        problem = f"no table in {TRUTH_FOLDER} tells the truth about its scans"
         fix = "give the folder that medblip simulate wrote"
-        raise InputError(simulated.name, problem, fix, code="no-ground-truth")
-    scans = [scan for table in tables for scan in _cohort(simulated, table)]
+        raise InputError(place.name, problem, fix, code="no-ground-truth")
+    # Where preparing took skulls off, that is known of no single scan.
+    skull_of = {} if study.info.preprocessing.parameters.get("strip") else SKULL_OF_KIND
+    scans = []
+    for row in study.labelled_images().to_dict("records"):
+        key = (row["participant_id"], row["session_id"])
+        state = states.get(state_key(*key))
+        if state is not None and row["age"]:
+            scans.append(_scan(key, float(row["age"]), state, skull_of.get(row["kind"])))
+    if not scans:
+        problem = f"none of its {len(states)} scans is in the study"
+        fix = "give the folder that the study was prepared from"
+        raise InputError((simulated or study.folder).name, problem, fix, code="other-scans")
     return tuple(sorted(scans, key=lambda scan: (scan.participant_id, scan.session_id)))
 
 
-def _cohort(simulated: Path, table: Path) -> Iterator[Scan]:
-    truth = read_table(table, required=COLUMNS, key=("participant_id", "session_id"))
-    ages_of = cache(lambda subject: _ages(simulated / table.stem, subject))
-    for line, row in zip(truth.index, truth.to_dict("records"), strict=True):
-        place = f"{table.name} line {line}"
-        subject, session = row["participant_id"], row["session_id"]
-        try:
-            yield Scan(
-                participant_id=f"{table.stem}-{subject.removeprefix('sub-')}",
-                session_id=session,
-                age=float(ages_of(subject)[session]),
-                diagnosis=row["diagnosis"],
-                mean_mm={region: float(row[f"{region}_mean_mm"]) for region in REGIONS},
-                skull=_has_skull(simulated / table.stem, subject, session),
-            )
-        except (KeyError, ValueError, OSError) as error:
-            problem = f"does not fit its data set: {type(error).__name__} {error}"
-            fix = "simulate the folder again"
-            raise InputError(place, problem, fix, code="bad-ground-truth") from error
+def _scan(key: tuple[str, str], age: float, state: Row, skull: bool | None) -> Scan:
+    try:
+        return Scan(
+            *key,
+            age=age,
+            diagnosis=state["status"] if "status" in state else state["diagnosis"],
+            mean_mm={region: float(state[f"{region}_mean_mm"]) for region in REGIONS},
+            skull=skull,
+            sides_mm=_sides(state),
+        )
+    except (KeyError, ValueError) as error:
+        problem = f"a column is missing or holds no number: {error}"
+        place = f"{TRUTH_FOLDER}, {' '.join(key)}"
+        raise InputError(place, problem, "simulate again", code="bad-ground-truth") from error
 
 
-def _ages(folder: Path, subject: str) -> dict[str, str]:
-    table = read_table(folder / subject / f"{subject}_sessions.tsv", required=("session_id", "age"))
-    return dict(zip(table["session_id"], table["age"], strict=True))
-
-
-def _has_skull(folder: Path, subject: str, session: str) -> bool:
-    anat = folder / subject / session / "anat"
-    sidecar = json.loads((anat / f"{subject}_{session}_T1w.json").read_text(encoding="utf-8"))
-    return sidecar["SkullStripped"] is False
+def _sides(state: Row) -> Mapping[str, Sides]:
+    if f"{REGIONS[0]}_left_mean_mm" not in state:
+        return {}
+    return {
+        region: Sides(*(float(state[f"{region}_{side}_mean_mm"]) for side in Sides._fields))
+        for region in REGIONS
+    }

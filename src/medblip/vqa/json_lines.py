@@ -38,8 +38,9 @@ def read_lines(
     """Yield ``(place, object)`` or ``(place, error)`` of each line that is not blank.
 
     Raises:
-        InputError: the file cannot be read, or is larger than the limits.
+        InputError: the file cannot be read, holds nothing, or is larger than the limits.
     """
+    blank = True
     try:
         size = path.stat().st_size
         if size > limits.max_file_bytes:
@@ -52,10 +53,14 @@ def read_lines(
                     problem = f"more than {limits.max_lines} lines"
                     raise InputError(path.name, problem, "part the file", code="file-too-large")
                 if line.strip():
+                    blank = False
                     yield place, _object(line, place, limits.max_line_bytes)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(path.name, f"cannot be read: {reason}", code="unreadable-file") from error
+    if blank:
+        fix = "write one JSON object a line"
+        raise InputError(path.name, "the file is empty", fix, code="empty-file")
 
 
 def _bounded(handle: Any, most: int) -> Iterator[bytes]:

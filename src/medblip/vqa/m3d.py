@@ -27,6 +27,7 @@ CHOICES = ("Choice A", "Choice B", "Choice C", "Choice D")
 ASKED = ("Image Path", "Question", *CHOICES, "Answer", "Answer Choice", "Question Type")
 CAPTIONS = ("Image Caption", "Text")  # published under either name
 KINDS = {"1": "plane", "2": "phase", "3": "organ", "4": "abnormality", "5": "location"}
+MAX_LINE_BYTES = 1 << 20  # a row is a few thousand bytes, its caption included
 NO_CHOICE = "NA"  # what M3D's own generator writes for a question of fewer choices
 
 
@@ -50,10 +51,17 @@ def read_m3d(
         max_bytes: larger files are refused.
 
     Raises:
-        InputError: the file is no such table.
+        InputError: the file is no such table in UTF-8, or has a line above `MAX_LINE_BYTES`.
     """
+    _check_lines(path)
     ragged: list[InputError] = []
-    table = read_table(path, required=ASKED, max_bytes=max_bytes, ragged=ragged)
+    try:
+        table = read_table(path, required=ASKED, max_bytes=max_bytes, ragged=ragged)
+    except InputError as error:
+        if error.code != "wrong-encoding":
+            raise
+        fix = "save it as UTF-8"  # there is no option for any other here
+        raise InputError(error.where, error.problem, fix, code=error.code) from error
     fewer: list[int] = []
     read = gather(_entries(table, path.name, root, terms, fewer))
     findings = [Finding.from_error(error) for error in ragged]
@@ -61,6 +69,22 @@ def read_m3d(
         problem = f"{len(fewer)} questions have fewer than four choices"
         findings.append(Finding("fewer-choices", "note", path.name, problem))
     return replace(read, findings=(*findings, *read.findings))
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse what would be held in memory whole before it is known to be no row."""
+    try:
+        with path.open("rb") as handle:
+            lines = iter(lambda: handle.readline(MAX_LINE_BYTES + 1), b"")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > MAX_LINE_BYTES:
+                    problem = f"the line has more than {MAX_LINE_BYTES} bytes"
+                    fix = "check that this is the right file"
+                    raise InputError(
+                        f"{path.name} line {number}", problem, fix, code="line-too-long"
+                    )
+    except OSError:
+        return  # whoever reads it says why it cannot be
 
 
 def _entries(

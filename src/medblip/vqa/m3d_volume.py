@@ -45,7 +45,7 @@ def read_m3d_volume(path: str, root: Path, limits: ReadLimits = LIMITS) -> NDArr
             problem = f"the header announces {announced} bytes of data, the file has {found}"
             raise InputError(file.name, problem, "fetch it again", code="truncated-file")
         flat = np.fromfile(handle, dtype=dtype, count=count)
-    return _checked(flat.astype(np.float32).reshape(shape[1:]), file.name)
+    return _checked(flat.astype(np.float32, copy=False).reshape(shape[1:]), file.name)
 
 
 def _header(handle: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
@@ -94,4 +94,4 @@ def _checked(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     if low == high:
         problem = f"all intensities are {low:g}"
         raise InputError(name, problem, "prepare it again", code="flat-volume")
-    return array.clip(0.0, 1.0)
+    return array.clip(0.0, 1.0, out=array)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Norms:
         size_cuts: by region, their thirds, mm.
         spread: by region, the standard deviation of all training scans, mm.
         age_cuts: the fifths of the ages of all training scans, years.
+        side_spread: by region, the standard deviation of left less right over all training
+            scans, mm; empty where their sides are alike.
     """
 
     lines: Mapping[str, Line]
@@ -52,11 +54,19 @@ class Norms:
     size_cuts: Mapping[str, tuple[float, ...]]
     spread: Mapping[str, float]
     age_cuts: tuple[float, ...]
+    side_spread: Mapping[str, float] = field(default_factory=dict)
 
     def deviation(self, scan: Scan, region: str) -> float:
         """Standard deviations of normals above what is expected at the scan's age."""
         line = self.lines[region]
         return (scan.mean_mm[region] - line.at(scan.age)) / line.sd
+
+    def side_difference(self, scan: Scan, region: str) -> float | None:
+        """Left less right in `side_spread`; None where the scan's sides are alike or unknown."""
+        if region not in scan.sides_mm or region not in self.side_spread:
+            return None
+        sides = scan.sides_mm[region]
+        return (sides.left - sides.right) / self.side_spread[region]
 
     def age_band(self, scan: Scan) -> int:
         return int(np.searchsorted(self.age_cuts, scan.age, side="right"))
@@ -79,6 +89,7 @@ def fit_norms(training: Sequence[Scan]) -> Norms:
         size_cuts={region: _quantiles(values[region], len(SIZES)) for region in REGIONS},
         spread={region: float(np.std(values[region])) for region in REGIONS},
         age_cuts=_quantiles([scan.age for scan in training], 5),
+        side_spread=_side_spread(training),
     )
 
 
@@ -98,6 +109,14 @@ def _line(normals: Sequence[Scan], region: str) -> Line:
         problem = f"the {region} of all normal training scans follow one line exactly"
         raise InputError("training scans", problem, "simulate others", code="no-spread")
     return Line(float(intercept), float(slope), sd)
+
+
+def _side_spread(training: Sequence[Scan]) -> dict[str, float]:
+    known = [scan.sides_mm for scan in training if scan.sides_mm]
+    if not known:
+        return {}
+    spread = {r: float(np.std([s[r].left - s[r].right for s in known])) for r in REGIONS}
+    return {region: sd for region, sd in spread.items() if sd > 0}
 
 
 def _quantiles(values: Iterable[float], parts: int) -> tuple[float, ...]:

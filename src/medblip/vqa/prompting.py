@@ -33,6 +33,6 @@ def shown(question: Question, order: Sequence[int] | None = None) -> str:
 
 
 def lettered(question: Question, order: Sequence[int] | None = None) -> list[str]:
-    """The choices as answers, by position: ``["A. yes", "B. no"]``."""
+    """The choices with their letters, by position: ``["A. yes", "B. no"]``."""
     choices = question.choices if order is None else [question.choices[n] for n in order]
     return [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]

@@ -12,12 +12,16 @@ from medblip.storage import write_text
 from medblip.study.tables import nearest
 from medblip.volumes.locating import locate
 from medblip.vqa.json_lines import LIMITS, LineLimits, read_lines
+from medblip.vqa.priors import Visits, check_prior
 from medblip.vqa.question_set import QuestionSet, gather
 from medblip.vqa.questions import ImageKey, Question, SessionImage, Turn, VolumeFile
 
 QUESTIONS_FILE = "questions.jsonl"
 REQUIRED = ("id", "text", "kind", "answer")
-OPTIONAL = ("participant_id", "session_id", "volume", "choices", "answerable", "turns")
+OPTIONAL = (
+    *("participant_id", "session_id", "prior_session_id", "volume"),
+    *("choices", "answerable", "turns"),
+)
 
 
 def write_questions(path: Path, questions: Iterable[Question]) -> None:
@@ -32,6 +36,8 @@ def as_dict(question: Question) -> dict[str, Any]:
         key = {"volume": image.path}
     else:
         key = {"participant_id": image.participant_id, "session_id": image.session_id}
+        if question.prior is not None:
+            key |= {"prior_session_id": question.prior.session_id}
     value: dict[str, Any] = {
         "id": question.id,
         **key,
@@ -53,6 +59,7 @@ def read_questions(
     *,
     sessions: Collection[tuple[str, str]] | None = None,
     root: Path | None = None,
+    visits: Visits | None = None,
     limits: LineLimits = LIMITS,
 ) -> QuestionSet:
     """Read a file of questions; a bad line is skipped with one ``error`` finding.
@@ -62,17 +69,20 @@ def read_questions(
             None accepts any.
         root: folder that volumes' paths start from; those that are not there are skipped. None
             checks only that the path could not lead out of it.
+        visits: what is known of each session as an earlier one; questions whose prior session is
+            not there or not earlier are skipped. None accepts any.
 
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    return gather(_entries(path, sessions, root, limits))
+    return gather(_entries(path, sessions, root, visits, limits))
 
 
 def _entries(
     path: Path,
     sessions: Collection[tuple[str, str]] | None,
     root: Path | None,
+    visits: Visits | None,
     limits: LineLimits,
 ) -> Iterator[tuple[str, Question | InputError]]:
     for place, value in read_lines(path, limits):
@@ -82,6 +92,8 @@ def _entries(
         try:
             question = _question(value, place)
             _check_image(question.image, place, sessions, root)
+            if visits is not None:
+                check_prior(question, visits, place)
             yield place, question
         except InputError as error:
             yield place, error
@@ -96,15 +108,17 @@ def _question(value: Mapping[str, Any], place: str) -> Question:
     answerable = value.get("answerable", True)
     if not isinstance(answerable, bool):
         raise InputError(place, "answerable must be true or false", code="wrong-type")
+    image = _image(value, place)
     return Question(
         id=identifier,
-        image=_image(value, place),
+        image=image,
         text=text,
         kind=kind,
         answer=answer,
         choices=tuple(texts_of(value, "choices", place)),
         answerable=answerable,
         turns=tuple(_turn(turn, place) for turn in _listed(value, "turns", place)),
+        prior=_prior(value, image, place),
     )
 
 
@@ -149,6 +163,15 @@ def _image(value: Mapping[str, Any], place: str) -> ImageKey:
     if by_session:
         return SessionImage(*(text_of(value, k, place) for k in ("participant_id", "session_id")))
     return VolumeFile(text_of(value, "volume", place))
+
+
+def _prior(value: Mapping[str, Any], image: ImageKey, place: str) -> SessionImage | None:
+    if "prior_session_id" not in value:
+        return None
+    if isinstance(image, VolumeFile):
+        problem = "prior_session_id stands beside volume, expected participant_id and session_id"
+        raise InputError(place, problem, "a volume has no sessions", code="wrong-prior")
+    return SessionImage(image.participant_id, text_of(value, "prior_session_id", place))
 
 
 def _check_image(

@@ -53,11 +53,12 @@ class Question:
         choices: in the order they are shown; none for an open question.
         answerable: whether the scan can show it; else ``answer`` says that it cannot.
         turns: what was said before, oldest first.
+        prior: an earlier session of the same subject, whose scan is shown before this one.
 
     Raises:
         InputError: a text is empty or too long, the choices are one, more than eight or equal, the
-            answer is not among them, or the path could lead out of its root. The error's ``where``
-            is the question's id.
+            answer is not among them, the path could lead out of its root, or the prior session is
+            another subject's or the same. The error's ``where`` is the question's id.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Question:
     choices: tuple[str, ...] = ()
     answerable: bool = True
     turns: tuple[Turn, ...] = ()
+    prior: SessionImage | None = None
 
     def __post_init__(self) -> None:
         where = f"question {self.id[:60]!r}"
@@ -75,6 +77,8 @@ class Question:
         _check_choices(self, where)
         if isinstance(self.image, VolumeFile):
             check_path(self.image.path, where)
+        if self.prior is not None:
+            _check_prior(self.image, self.prior, where)
 
     @property
     def answer_index(self) -> int:
@@ -117,6 +121,13 @@ def _check_texts(question: Question, where: str) -> None:
     if len(question.turns) > MAX_TURNS:
         problem = f"{len(question.turns)} turns, expected at most {MAX_TURNS}"
         raise InputError(where, problem, "shorten the dialogue", code="too-many-turns")
+
+
+def _check_prior(image: ImageKey, prior: SessionImage, where: str) -> None:
+    same_subject = isinstance(image, SessionImage) and image.participant_id == prior.participant_id
+    if not same_subject or image == prior:
+        problem = "the prior session must be another session of the same subject"
+        raise InputError(where, problem, "name an earlier one, or none", code="wrong-prior")
 
 
 def _check_choices(question: Question, where: str) -> None:

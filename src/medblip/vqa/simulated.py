@@ -8,72 +8,18 @@ question alone, so that kind is reported apart.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from medblip.study.splits import SPLITS, SplitName, Splits
-from medblip.vqa.balance import Dealt, deal_equally
+from medblip.vqa.balance import Dealt, deal_equally, placed
+from medblip.vqa.classes import CLASSES
 from medblip.vqa.ground_truth import Scan
-from medblip.vqa.normal_for_age import DEVIATION_SD, MARGIN_SD, Norms, class_of, fit_norms
+from medblip.vqa.normal_for_age import Norms, fit_norms
 from medblip.vqa.questions import Question, SessionImage
 from medblip.vqa.templates import CANNOT, UNANSWERABLE, UNANSWERABLE_KIND, WORDINGS
-
-ClassOf = Callable[[Scan, Norms], int | None]
-
-
-def grade(region: str) -> ClassOf:
-    """Quarter of the training scans that the region's displacement falls into."""
-
-    def classify(scan: Scan, norms: Norms) -> int | None:
-        margin = MARGIN_SD * norms.spread[region]
-        return class_of(scan.mean_mm[region], norms.grade_cuts[region], margin)
-
-    return classify
-
-
-def upper_half(region: str) -> ClassOf:
-    """Whether the displacement is above the median of the training scans."""
-
-    def classify(scan: Scan, norms: Norms) -> int | None:
-        margin = MARGIN_SD * norms.spread[region]
-        return class_of(scan.mean_mm[region], norms.grade_cuts[region][1:2], margin)
-
-    return classify
-
-
-def size(scan: Scan, norms: Norms) -> int | None:
-    """Third of the training scans that the ventricles fall into."""
-    margin = MARGIN_SD * norms.spread["ventricles"]
-    return class_of(scan.mean_mm["ventricles"], norms.size_cuts["ventricles"], margin)
-
-
-def for_age(scan: Scan, norms: Norms) -> int | None:
-    """Ventricles smaller than, as, or larger than expected at the age."""
-    deviation = norms.deviation(scan, "ventricles")
-    return class_of(deviation, (-DEVIATION_SD, DEVIATION_SD), MARGIN_SD)
-
-
-def larger_for_age(scan: Scan, norms: Norms) -> int | None:
-    """Whether the ventricles are larger than expected at the age."""
-    return class_of(norms.deviation(scan, "ventricles"), (DEVIATION_SD,), MARGIN_SD)
-
-
-def skull(scan: Scan, norms: Norms) -> int | None:
-    """Whether the skull is in the image."""
-    return int(scan.skull)
-
-
-CLASSES: dict[str, ClassOf] = {
-    "medial-temporal-grade": grade("medial_temporal"),
-    "ventricle-size": size,
-    "ventricles-for-age": for_age,
-    "larger-for-age": larger_for_age,
-    "medial-temporal-loss": upper_half("medial_temporal"),
-    "cortical-thinning": upper_half("cortex"),
-    "skull": skull,
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +55,8 @@ def make_questions(scans: Sequence[Scan], splits: Splits, seed: int = 0) -> Simu
     for number, split in enumerate(SPLITS):
         rng = np.random.default_rng((seed, number))
         known = [q for kind in CLASSES for q in _ask(kind, parts[split], norms, rng)]
-        fair = round(len(known) / len(CLASSES))
+        asked = len({q.kind for q in known})
+        fair = round(len(known) / asked) if asked else 0
         made[split] = (*known, *_ask_in_vain(parts[split], fair, rng))
     return SimulatedQuestions(made, norms)
 
@@ -135,6 +82,8 @@ def _ask(
         group = CLASSES[kind](scan, norms)
         if group is not None:
             cases[group].append((norms.age_band(scan) if says_age else 0, scan))
+    if not all(cases.values()):
+        return  # an answer that is never right would leave none of the others
     for dealt in deal_equally(cases, len(wordings), len(cases), rng):
         yield _question(kind, dealt, rng)
 
@@ -142,16 +91,13 @@ def _ask(
 def _question(kind: str, dealt: Dealt[Scan], rng: np.random.Generator) -> Question:
     scan, wording = dealt.case, WORDINGS[kind][dealt.wording]
     answer = wording.answers[dealt.group]
-    others = [choice for choice in sorted(wording.answers) if choice != answer]
-    choices = [others[n] for n in rng.permutation(len(others))]
-    choices.insert(dealt.position, answer)
     return Question(
         id=f"{kind}:{scan.participant_id}:{scan.session_id}",
         image=SessionImage(scan.participant_id, scan.session_id),
         text=wording.text.format(age=round(scan.age)),
         kind=kind,
         answer=answer,
-        choices=tuple(choices),
+        choices=placed(answer, wording.answers, dealt.position, rng),
     )
 
 

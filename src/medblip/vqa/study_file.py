@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medblip.errors import InputError
+from medblip.errors import InputError, UsageError
 from medblip.study.splits import SplitName
 from medblip.study.study import Study
+from medblip.study.tables import nearest
 from medblip.vqa.dialogues import make_dialogues
 from medblip.vqa.ground_truth import Scan, read_scans
 from medblip.vqa.normal_for_age import Norms
+from medblip.vqa.progression import make_comparisons, read_pairs
 from medblip.vqa.question_file import QUESTIONS_FILE, write_questions
 from medblip.vqa.questions import Question
 from medblip.vqa.simulated import make_questions, scans_by_split
@@ -43,29 +45,32 @@ class WrittenQuestions:
 
 
 def write_study_questions(
-    simulated: Path, study: Study, *, two_turns: int = 100, seed: int = 0
+    simulated: Path | None,
+    study: Study,
+    *,
+    two_turns: int = 100,
+    seed: int = 0,
+    only: Sequence[str] = (),
 ) -> WrittenQuestions:
     """Ask about the simulated scans of a study, and write its ``questions.jsonl``.
 
     Closed questions of every split; one dialogue about each scan of the training and the test
-    split; two-turn cases of both, in training one for each scan.
+    split; two-turn cases of both, in training one for each scan. Where the truth compares the two
+    scans of a subject, questions about the change (`medblip.vqa.progression`) of every split.
 
     Args:
-        simulated: the folder that ``medblip simulate`` wrote and the study was prepared from.
+        simulated: the folder that ``medblip simulate`` wrote and the study was prepared from;
+            None where it still lies where ``study.json`` says.
         two_turns: cases of the test split; 0 makes none of either split. Where the scans give
             fewer, fewer are made.
+        only: kinds to write; all if there are none.
 
     Raises:
-        InputError: the folder holds no ground truth of the study's subjects, or too few of them
-            are cognitively normal to say what is normal for an age.
+        UsageError: nothing of such a kind was made.
+        InputError: there is no ground truth of the study's sessions, or too few of them are of
+            cognitively normal people to say what is normal for an age.
     """
-    known = set(zip(study.sessions["participant_id"], study.sessions["session_id"], strict=True))
-    found = read_scans(simulated)
-    scans = [scan for scan in found if (scan.participant_id, scan.session_id) in known]
-    if not scans:
-        problem = f"none of its {len(found)} scans is in the study"
-        fix = "give the folder that the study was prepared from"
-        raise InputError(simulated.name, problem, fix, code="other-scans")
+    scans = read_scans(study, simulated)
     made = make_questions(scans, study.splits, seed)
     by_split = {split: list(listed) for split, listed in made.by_split.items()}
     parts = scans_by_split(scans, study.splits)
@@ -74,9 +79,24 @@ def write_study_questions(
         wanted = two_turns if split == "test" else len(parts[split]) * bool(two_turns)
         cases = most_two_turns(parts[split], made.norms, wanted, seed)
         by_split[split] += [replace(case, id=f"{split}:{case.id}") for case in cases]
+    compared = make_comparisons(read_pairs(study, simulated), study.splits.split_of(), seed)
+    by_split = {split: listed + compared[split] for split, listed in by_split.items()}
+    if only:
+        by_split = _of_kinds(by_split, only)
     path = study.folder / QUESTIONS_FILE
     write_questions(path, (q for listed in by_split.values() for q in listed))
     return WrittenQuestions(path, {s: _kinds(q) for s, q in by_split.items()}, two_turns)
+
+
+def _of_kinds(
+    by_split: Mapping[SplitName, Sequence[Question]], only: Sequence[str]
+) -> dict[SplitName, list[Question]]:
+    made = {question.kind for listed in by_split.values() for question in listed}
+    for kind in only:
+        if kind not in made:
+            fix = nearest(kind, made) or f"expected some of {', '.join(sorted(made))}"
+            raise UsageError("kinds", f"no {kind!r} was made", fix, code="unknown-choice")
+    return {split: [q for q in listed if q.kind in only] for split, listed in by_split.items()}
 
 
 def most_two_turns(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from medblip.errors import InputError
 from medblip.study.study import Example, Study
 from medblip.vqa.dialogues import each_turn
+from medblip.vqa.priors import visits_of
 from medblip.vqa.question_file import QUESTIONS_FILE, read_questions
 from medblip.vqa.questions import Question, SessionImage
 
@@ -26,7 +27,7 @@ def study_questions(study: Study) -> tuple[Question, ...]:
         fix = "write it with medblip questions"
         raise InputError(str(path), "there are no questions", fix, code="no-questions")
     sessions = zip(study.sessions["participant_id"], study.sessions["session_id"], strict=True)
-    read = read_questions(path, sessions=set(sessions))
+    read = read_questions(path, sessions=set(sessions), visits=visits_of(study))
     if read.skipped:
         first = next(f for f in read.findings if f.level == "error")
         problem = f"{first.problem}; {read.skipped} of its lines cannot be used"

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from medblip.vqa.dialogue_words import REGION_NAMES
 from medblip.vqa.normal_for_age import GRADES, SIZES
 
 YES, NO = "yes", "no"
 CANNOT = "the scan cannot show it"
+SIDES = ("right", "about the same", "left")  # by left less right, lowest first
+MOST_AFFECTED = tuple(REGION_NAMES.values())
+COUNTS = ("none", "one", "two", "three")
 FOR_AGE = ("smaller than expected", "as expected", "larger than expected")
 
 
@@ -62,6 +66,40 @@ WORDINGS: dict[str, tuple[Wording, ...]] = {
         Wording("Does the image show skull and scalp?", (NO, YES)),
         Wording("Has the skull been removed from the image?", (YES, NO)),
         Wording("Could the thickness of the scalp be measured on this image?", (NO, YES)),
+    ),
+    "medial-temporal-side": (
+        Wording("On which side is the atrophy of the medial temporal lobe stronger?", SIDES),
+        Wording("Compare the medial temporal lobes: which side has lost more tissue?", SIDES),
+        Wording("Which hippocampus and amygdala are affected more?", SIDES),
+    ),
+    "ventricle-side": (
+        Wording("Which lateral ventricle is enlarged more?", SIDES),
+        Wording("Compare the lateral ventricles: on which side have they grown more?", SIDES),
+        Wording("On which side is the enlargement of the ventricles stronger?", SIDES),
+    ),
+    "left-medial-temporal-more": (
+        Wording("Is the left medial temporal lobe affected more than the right one?", (NO, YES)),
+        Wording("Is the right medial temporal lobe affected more than the left one?", (YES, NO)),
+    ),
+    "left-ventricle-more": (
+        Wording("Is the left lateral ventricle enlarged more than the right one?", (NO, YES)),
+        Wording("Is the right lateral ventricle enlarged more than the left one?", (YES, NO)),
+    ),
+    "most-affected-region": (
+        Wording("The subject is {age} years old. Which region is affected most for this age?",
+                MOST_AFFECTED),
+        Wording("Which of ventricles, medial temporal lobes and cortex is the furthest from what "
+                "is expected at {age} years?", MOST_AFFECTED),
+        Wording("Compared with healthy people of {age}, where is the change strongest?",
+                MOST_AFFECTED),
+    ),
+    "regions-affected": (
+        Wording("The subject is {age} years old. How many of ventricles, medial temporal lobes "
+                "and cortex are affected more than expected?", COUNTS),
+        Wording("Of ventricles, medial temporal lobes and cortex, how many are beyond what is "
+                "expected at {age} years?", COUNTS),
+        Wording("Count the regions, out of ventricles, medial temporal lobes and cortex, that have "
+                "changed more than in healthy people of {age}.", COUNTS),
     ),
 }  # fmt: skip
 

@@ -24,7 +24,13 @@ def strict_match(question: Question, generated: str) -> bool:
 def lenient_match(question: Question, generated: str) -> bool:
     """The rule of M3D's own evaluation: the letter and a period occur anywhere in the text.
 
-    Kept to compare with published numbers. "A. yes B. no" is right for every question, and so is
-    any text with "MRA." where the answer is A. False for an open question.
+    Where no choice's letter does, as in an answer in words, the right choice's text may occur
+    anywhere in it. Kept to compare with published numbers. "A. yes B. no" is right for every
+    question, and so is any text with "MRA." where the answer is A. False for an open question.
     """
-    return bool(question.choices) and f"{LETTERS[question.answer_index]}." in generated
+    if not question.choices:
+        return False
+    letters = [f"{letter}." for letter in LETTERS[: len(question.choices)]]
+    if any(letter in generated for letter in letters):
+        return letters[question.answer_index] in generated
+    return folded(question.answer) in folded(generated)

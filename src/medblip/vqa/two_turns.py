@@ -7,7 +7,7 @@ equally frequent after each first turn, so does one that does not look at the sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations, count, islice
 
@@ -15,14 +15,15 @@ import numpy as np
 
 from medblip.errors import InputError
 from medblip.vqa import dialogue_words as words
+from medblip.vqa.classes import CLASSES
 from medblip.vqa.dialogues import millimetres
 from medblip.vqa.ground_truth import REGIONS, Scan
 from medblip.vqa.normal_for_age import SIZES, Norms
 from medblip.vqa.questions import Question, SessionImage, Turn
-from medblip.vqa.simulated import CLASSES
 from medblip.vqa.templates import NO, YES
 
 Source = Callable[[Scan, int], "_Pair"]  # a scan and the number of the round -> a pair
+Sources = Sequence[tuple[Mapping[str, int], Source]]  # the classes of the scans, what to make
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ def make_two_turns(
 ) -> tuple[Question, ...]:
     """As many cases, two of a pair after each other; ``kind`` is ``two-turn-<family>``.
 
-    A ``claim`` is right or wrong; a ``topic`` is there or not; a ``measure`` is a region's
-    displacement, whose answer names the region.
+    A ``claim`` is right or wrong; a ``topic`` is there or not, or of two sides the one affected
+    more; a ``measure`` is a region's displacement, whose answer names the region.
 
     Args:
         scans: of one split.
@@ -61,13 +62,14 @@ def make_two_turns(
     """
     rng = np.random.default_rng(seed)
     shuffled = [scans[n] for n in rng.permutation(len(scans))]
+    claims, topics = _claims(_told_apart(scans, norms)), _topics(_told_apart(scans, norms))
     families = {
-        "claim": _in_rounds(shuffled, norms, _claims()),
-        "topic": _in_rounds(shuffled, norms, _topics()),
+        "claim": _in_rounds(shuffled, norms, claims),
+        "topic": _in_rounds(shuffled, norms, topics),
         "measure": _in_rounds(shuffled, norms, _measures()),
     }
     made: list[Question] = []
-    for number, family in enumerate(_families(cases // 2)):
+    for number, family in enumerate(_families(cases // 2, len(claims), len(topics))):
         pair = next(families[family], None)
         if pair is None:
             problem = f"{len(scans)} scans give {2 * number} cases of two turns, expected {cases}"
@@ -76,10 +78,17 @@ def make_two_turns(
     return tuple(made)
 
 
-def _families(pairs: int) -> list[str]:
+def _told_apart(scans: Sequence[Scan], norms: Norms) -> frozenset[str]:
+    """The kinds of claims of which there are scans of either class."""
+    return frozenset(
+        kind for kind in words.CLAIMS if {0, 1} <= {CLASSES[kind](scan, norms) for scan in scans}
+    )
+
+
+def _families(pairs: int, claims_a_round: int, topics_a_round: int) -> list[str]:
     """About a third each; of claims and topics whole rounds, so that yes and no are as frequent."""
-    claims = pairs // 3 // len(_claims()) * len(_claims())
-    topics = pairs // 3 // len(_topics()) * len(_topics())
+    claims = pairs // 3 // claims_a_round * claims_a_round if claims_a_round else 0
+    topics = pairs // 3 // topics_a_round * topics_a_round if topics_a_round else 0
     return ["claim"] * claims + ["topic"] * topics + ["measure"] * (pairs - claims - topics)
 
 
@@ -97,9 +106,7 @@ def _questions(pair: _Pair, family: str, number: int) -> Iterator[Question]:
         )
 
 
-def _in_rounds(
-    scans: Sequence[Scan], norms: Norms, sources: Sequence[tuple[Mapping[str, int], Source]]
-) -> Iterator[_Pair]:
+def _in_rounds(scans: Sequence[Scan], norms: Norms, sources: Sources) -> Iterator[_Pair]:
     """One pair of each source, again and again; of a round, all are in the same words.
 
     A source is the classes that its scans must have, and what makes a pair of one.
@@ -118,7 +125,7 @@ def _of(scans: Sequence[Scan], norms: Norms, wanted: Mapping[str, int]) -> Itera
     return (s for s in scans if all(CLASSES[k](s, norms) == c for k, c in wanted.items()))
 
 
-def _claims() -> list[tuple[Mapping[str, int], Source]]:
+def _claims(kinds: Set[str]) -> Sources:
     """A claim and its opposite: one of them is right."""
 
     def source(kind: str, truth: int) -> Source:
@@ -134,30 +141,44 @@ def _claims() -> list[tuple[Mapping[str, int], Source]]:
 
         return make
 
-    return [({kind: c}, source(kind, c)) for c in (0, 1) for kind in words.CLAIMS]
+    known = [kind for kind in words.CLAIMS if kind in kinds]
+    return [({kind: c}, source(kind, c)) for c in (0, 1) for kind in known]
 
 
-def _topics() -> list[tuple[Mapping[str, int], Source]]:
-    """The skull and a change of the brain, one of which is there."""
-
-    def source(kind: str, truth: int) -> Source:
-        def make(scan: Scan, number: int) -> _Pair:
-            said = _turn_of(words.TOPIC_TURNS, number)
-            return _Pair(
-                scan,
-                _turn_of(words.TOPIC_REPLIES, number),
-                _turn_of(words.TOPIC_QUESTIONS, number // 2),
-                (said.format(topic=words.TOPICS[kind]), said.format(topic=words.TOPICS["skull"])),
-                (YES, NO) if truth else (NO, YES),
-            )
-
-        return make
-
-    changes = [kind for kind in words.TOPICS if kind != "skull"]
-    return [({k: c, "skull": 1 - c}, source(k, c)) for c in (0, 1) for k in changes]
+def _topics(kinds: Set[str]) -> Sources:
+    """Two topics of which one is there: a change or the skull; or else either side of a part."""
+    if "skull" in kinds:
+        pairs = {k: (t, words.TOPICS["skull"]) for k, t in words.TOPICS.items() if k != "skull"}
+        return [
+            ({kind: c, "skull": 1 - c}, _topic(pair, words.TOPIC_QUESTIONS, first=bool(c)))
+            for c in (0, 1)
+            for kind, pair in pairs.items()
+        ]
+    return [
+        ({kind: c}, _topic(pair, words.SIDE_TOPIC_QUESTIONS, first=bool(c)))
+        for c in (0, 1)
+        for kind, pair in words.SIDE_TOPICS.items()
+        if kind in kinds
+    ]
 
 
-def _measures() -> list[tuple[Mapping[str, int], Source]]:
+def _topic(topics: tuple[str, str], questions: Sequence[str], *, first: bool) -> Source:
+    """Asks the same about either topic, of which the first is there or the second."""
+
+    def make(scan: Scan, number: int) -> _Pair:
+        said = _turn_of(words.TOPIC_TURNS, number)
+        return _Pair(
+            scan,
+            _turn_of(words.TOPIC_REPLIES, number),
+            _turn_of(questions, number // 2),
+            (said.format(topic=topics[0]), said.format(topic=topics[1])),
+            (YES, NO) if first else (NO, YES),
+        )
+
+    return make
+
+
+def _measures() -> Sources:
     """Two regions of a scan; small, medium and large displacements take turns."""
     both = tuple(combinations(REGIONS, 2))
 

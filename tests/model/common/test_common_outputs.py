@@ -233,10 +233,10 @@ def test_the_first_argument_is_the_main_one() -> None:
 def test_images_and_prompts_that_do_not_match_are_refused() -> None:
     model = new_model()
     given = prompts()
-    with pytest.raises(ValueError, match="pass one volume for each prompt"):
+    with pytest.raises(ValueError, match="pass one volume for each that a prompt announces"):
         model(**given | {"pixel_values": given["pixel_values"][-1:]})
     twice = {name: torch.cat([given[name][:1]] * 2) for name in ("input_ids", "attention_mask")}
-    with pytest.raises(ValueError, match="pass one volume for each prompt"):
+    with pytest.raises(ValueError, match="pass one volume for each that a prompt announces"):
         model(**twice, pixel_values=given["pixel_values"][:1])
     with torch.no_grad():
         out = model(**twice, pixel_values=given["pixel_values"][:1].repeat(2, 1, 1, 1, 1))
