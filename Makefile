@@ -4,6 +4,7 @@
 #   make test PYTEST_ARGS="-k gate"      arguments of pytest
 #   make demo PYTHON=/path/to/python     another Python, 3.11 or newer
 #   make demo VENV=folder                another place than .venv
+#   make results FROM=results.json       an experiment's results to put in the README
 #   make demo TORCH_INDEX=               torch from pip's own index, whatever it is
 
 SHELL := /bin/sh
@@ -11,17 +12,19 @@ VENV := .venv
 # Builds of torch for CPUs; used only on Linux without an NVIDIA GPU, and only if it answers.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 ARGS :=
+FROM :=
 PYTEST_ARGS :=
 BIN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types imports unit install install-dev clean
+.PHONY: help demo test lint types imports unit results install install-dev clean
 
 help:
 	@echo 'make demo    from nothing to an answer about a (simulated) scan, and a report'
 	@echo 'make test    style, types, import direction and all tests, as CI runs them'
 	@echo 'make lint types imports unit    the four parts of make test, one by one'
+	@echo 'make results FROM=results.json   the README table of an experiment, and the file it is of'
 	@echo 'make install, make install-dev  only the environment in $(VENV)'
 	@echo 'make clean   delete $(VENV) and caches here; demo/, runs/ and fetched weights stay'
 
@@ -48,6 +51,10 @@ unit: install-dev
 	@echo '== Tests: pytest'
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
 	  "$(BIN)/python" -m pytest -n auto $(PYTEST_ARGS)
+
+results: install
+	@"$(BIN)/python" -m medblip.experiments.readme README.md docs/results/experiments.json \
+	  $(if $(FROM),--from "$(FROM)")
 
 # The first of these that runs and is new enough. Asking by running passes over names that are
 # only a version manager's shims, and over Debian's Python without its venv package.

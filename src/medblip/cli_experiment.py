@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -19,7 +19,9 @@ _console = Console(stderr=True, highlight=False)
 
 
 def experiment(
-    what: Annotated[str, typer.Argument(help="table2, table4, table5, table6 or all.")],
+    what: Annotated[
+        str, typer.Argument(help="table1 to table6, figure3, figure4, lowdata or all.")
+    ],
     study: Annotated[Path, typer.Option(help="Study folder that `prepare` wrote.")],
     out: Annotated[
         Path, typer.Option(help="Folder of runs and results; what was stopped goes on in it.")
@@ -29,8 +31,16 @@ def experiment(
         typer.Argument(help="Recipe values for all trials, e.g. tune.steps=100."),
     ] = None,
     recipe_size: Annotated[
-        str, typer.Option(help="embedded, or paper: the published models, which need a GPU.")
+        str,
+        typer.Option(
+            help="embedded; paper: the published models, which need a GPU; tiny: random weights, "
+            "a check in minutes that the code runs."
+        ),
     ] = "embedded",
+    most: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask so many test questions of each kind, evenly spaced."),
+    ] = None,
     seeds: Annotated[
         str, typer.Option(help="Of each setting, by commas; fewer than three decide no claim.")
     ] = "0,1,2",
@@ -54,19 +64,22 @@ def experiment(
     Stop it at any time; the same command goes on from there. A trial that fails is told, and the
     others go on.
 
+    Table 1 needs no training. Table 3 and the figures ask the study's questions (docs/vqa.md).
+
     Example: `medblip experiment table6 --study study --out experiments`,
     `medblip experiment all --study study --out experiments --dry-run`
     """
     from medblip.experiments.experiment import Plan
     from medblip.experiments.experiment import experiment as run_experiment
-    from medblip.experiments.matrix import SIZES
+    from medblip.experiments.matrix import RecipeSize
     from medblip.storage import cache_folder, cubes_folder
 
-    size = next((name for name in SIZES if name == recipe_size), None)
+    sizes: tuple[RecipeSize, ...] = get_args(RecipeSize)
+    size = next((name for name in sizes if name == recipe_size), None)
     if size is None:
-        expected = f"expected one of {', '.join(SIZES)}"
+        expected = f"expected one of {', '.join(sizes)}"
         raise UsageError("--recipe-size", f"found {recipe_size!r}", expected, code="recipe-size")
-    plan = Plan(what, study, out, size, _numbers(seeds), tuple(overrides or ()))
+    plan = Plan(what, study, out, size, _numbers(seeds), tuple(overrides or ()), most)
     if dry_run:
         _print_plan(plan)
         return
@@ -97,8 +110,11 @@ def _numbers(seeds: str) -> tuple[int, ...]:
 
 def _print_plan(plan: Plan) -> None:
     from medblip.experiments.experiment import listed
+    from medblip.experiments.questions_study import NO_QUESTIONS
 
     trials = listed(plan)
+    if len({trial.key for trial in plan.trials}) > len(trials):
+        _console.print(NO_QUESTIONS)
     for number, entry in enumerate(trials, start=1):
         time = "finished" if entry.finished else _hours(entry.hours)
         print(f"{number:3}  seed {entry.trial.seed}  {time:>10}  {'; '.join(entry.uses)}")
@@ -112,13 +128,19 @@ def _hours(hours: float | None) -> str:
 
 
 def _print_outcome(outcome: Outcome) -> None:
+    from medblip.experiments.part_text import PRINTED, markdown_part
     from medblip.experiments.simple_controls import CONTROL_TITLES
     from medblip.experiments.table_text import markdown_table
 
     for table in outcome.tables:
         print(markdown_table(table, CONTROL_TITLES))
+    for part in outcome.parts:
+        if part.key in PRINTED:
+            print(markdown_part(part))
     for claim in outcome.claims:
         print(f"Table {claim.table}: {claim.claim}: {claim.answer}. {claim.text}")
+    if outcome.means_nothing:
+        print(f"\n{outcome.means_nothing}")
     if outcome.simulated:
         print(f"\n{SIMULATED_DATA}")
     print(f"Page: {outcome.page}\n{RESEARCH_USE}")

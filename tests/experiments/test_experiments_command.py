@@ -189,7 +189,7 @@ def test_another_study_is_refused(
 
 @pytest.mark.parametrize(
     ("what", "more", "code"),
-    [("table1", (), 2), ("table6", ("--recipe-size", "huge"), 2), ("table6", ("align.stps=1",), 3)],
+    [("table7", (), 2), ("table6", ("--recipe-size", "huge"), 2), ("table6", ("align.stps=1",), 3)],
 )
 def test_wrong_use_is_refused_before_anything_is_written(
     place: Place, medblip: Callable[..., int], what: str, more: tuple[str, ...], code: int

@@ -10,7 +10,7 @@ import pytest
 from medblip.errors import UsageError
 from medblip.experiments.columns import ColumnSet
 from medblip.experiments.matrix import EMBEDDED, PAPER, SIZES, Size, trials_of
-from medblip.experiments.paper_tables import PAPER_TABLES
+from medblip.experiments.paper_tables import LOW_DATA, PAPER_TABLES
 from medblip.experiments.trials import Trial, distinct
 from medblip.study.study import Example
 
@@ -24,8 +24,8 @@ def test_the_full_model_is_trained_once_for_all_tables_and_gives_the_controls(si
     trials = trials_of("all", size, [0, 1])
     uses = Counter(t.key for t in trials)
     (full, other_seed) = [key for key, count in uses.items() if count > 1]
-    assert uses[full] == uses[other_seed] == 4
-    assert {t.table for t in trials if t.key == full} == {2, 4, 5, 6}
+    assert uses[full] == uses[other_seed] == 5
+    assert {t.table for t in trials if t.key == full} == {2, 4, 5, 6, LOW_DATA}
     with_controls = {t.key for t in distinct(trials) if t.setting.controls}
     assert with_controls == {full, other_seed}
 

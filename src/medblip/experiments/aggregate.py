@@ -76,11 +76,13 @@ class ResultTable:
         paper: the table as published.
         columns: names: the paper's, then any others that were run.
         rows: the paper's that were run or have no stand-in, then other models, then controls.
+        notes: what a reader should know about our part of it.
     """
 
     paper: PaperTable
     columns: tuple[str, ...]
     rows: tuple[ResultRow, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def compared(self) -> tuple[ResultRow, ...]:
@@ -102,6 +104,7 @@ class ResultTable:
             "table": self.paper.number,
             "title": self.paper.title,
             "columns": list(self.columns),
+            "notes": list(self.notes),
             "rows": [
                 {
                     "key": row.key,
@@ -123,7 +126,7 @@ def result_tables(
     n_resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[ResultTable]:
-    """Every table that has a record, by number.
+    """Every table of the paper that has a record, by number.
 
     Args:
         records: of any tables.
@@ -137,6 +140,7 @@ def result_tables(
     return [
         _result_table(number, given, titles or {}, stand_ins or {}, n_resamples, seed)
         for number, given in answers_by_table(records).items()
+        if number in PAPER_TABLES
     ]
 
 

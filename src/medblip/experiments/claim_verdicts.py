@@ -104,12 +104,15 @@ def claim_verdicts(
 ) -> list[ClaimVerdict]:
     """Every claim, put to the runs; see `medblip.experiments.claims.claims_of`."""
     return [
-        _verdict(claim, tables.get(claim.table), n_resamples, seed)
+        verdict_of(claim, tables.get(claim.table), n_resamples, seed)
         for claim in claims_of(tables, titles, stand_ins)
     ]
 
 
-def _verdict(claim: Claim, given: TableAnswers | None, n_resamples: int, seed: int) -> ClaimVerdict:
+def verdict_of(
+    claim: Claim, given: TableAnswers | None, n_resamples: int = RESAMPLES, seed: int = 0
+) -> ClaimVerdict:
+    """One claim, put to the answers of its table; not decided where it has no steps."""
     if given is None or not claim.steps:
         text = "Not all that it compares was run."
         return ClaimVerdict(claim.table, claim.text, "not decided", text, ())

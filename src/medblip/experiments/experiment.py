@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from medblip.experiments.aggregate import RESAMPLES
+from medblip.experiments.analyses.analyse import Analyst
 from medblip.experiments.code_state import code_state
 from medblip.experiments.columns import columns_of
 from medblip.experiments.hours import Hours
 from medblip.experiments.kept import Kept
-from medblip.experiments.matrix import SIZES, RecipeSize, trials_of
+from medblip.experiments.matrix import ALL, COUNTED, FIGURES, RecipeSize, Size, trials_of
 from medblip.experiments.outcome import Circumstances, Outcome, write_outcome
+from medblip.experiments.paper_tables import table_name
+from medblip.experiments.questions_results import WHAT, question_results
+from medblip.experiments.questions_study import (
+    NO_QUESTIONS,
+    asking_at_most,
+    asks_questions,
+    claim_questions,
+    trials_on,
+)
 from medblip.experiments.runner import Runner
 from medblip.experiments.scoring import Caches
+from medblip.experiments.table1 import table_1
+from medblip.experiments.tiny_size import size_named
 from medblip.experiments.trials import Trial, distinct
 from medblip.study.study import Study
 from medblip.training.precision import pick_device, resolve_precision
@@ -30,13 +42,14 @@ class Plan:
     """What is to be run.
 
     Attributes:
-        what: ``table2``, ``table4``, ``table5``, ``table6`` or ``all``.
+        what: see `medblip.experiments.matrix.trials_of`.
         study: folder.
         out: folder of runs, records and results.
         size: of the recipes.
         seeds: of each setting.
         overrides: recipe values for all trials; those that make a setting come after them.
-        trials: all that follows from these.
+        most: so many questions of each kind are asked; None for all.
+        recipes, trials: all that follows from these.
 
     Raises:
         InputError, UsageError: on construction, where a recipe or a value cannot be used.
@@ -48,10 +61,14 @@ class Plan:
     size: RecipeSize = "embedded"
     seeds: tuple[int, ...] = SEEDS
     overrides: tuple[str, ...] = ()
+    most: int | None = None
+    recipes: Size = field(init=False)
     trials: tuple[Trial, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        found = tuple(trials_of(self.what, SIZES[self.size], self.seeds, self.overrides))
+        object.__setattr__(self, "recipes", size_named(self.size))
+        trials = trials_of(self.what, self.recipes, self.seeds, self.overrides)
+        found = tuple(asking_at_most(trials, self.most))
         distinct(found)  # a recipe that cannot be read is told before the first hour
         object.__setattr__(self, "trials", found)
 
@@ -61,11 +78,22 @@ class Plan:
         seeds = ("--seeds", ",".join(map(str, self.seeds)))
         words = ["medblip", "experiment", self.what, *self.overrides, "--study", str(self.study)]
         words += ["--out", str(self.out), "--recipe-size", self.size, *seeds]
+        words += [] if self.most is None else ["--most", str(self.most)]
         return shlex.join(words)
 
     @property
     def tables(self) -> list[int]:
-        return sorted({trial.table for trial in self.trials})
+        """Those that are shown: of the trials of a figure, none."""
+        shown = () if self.what in FIGURES else self.trials
+        return sorted({trial.table for trial in shown})
+
+    def trials_on(self, study: Study) -> list[Trial]:
+        """The trials that can be run on a study.
+
+        Raises:
+            InputError: it has no questions, and they were asked for by name.
+        """
+        return trials_on(study, self.trials, left_out=self.what == ALL)
 
 
 @dataclass(frozen=True)
@@ -109,40 +137,63 @@ def experiment(
     """
     study = Study.load(plan.study)
     kept, hours = Kept(plan.out), Hours.read(plan.out)
+    caches = Caches(cubes, tokens)
+    trials = plan.trials_on(study)
+    _prepare_questions(plan, study, trials, say)
     runner = Runner(
         study,
         kept,
         hours,
-        Caches(cubes, tokens),
+        caches,
         accept_audit,
         accept_changes,
         say,
         progress,
     )
-    failures = runner.run(plan.trials)
-    circumstances = Circumstances(
-        plan.command, study.info.simulated, _facts(plan, study, hours), hours.total
-    )
+    failures = runner.run(trials)
+    records = [record for record in kept.gather(trials) if record.table in plan.tables]
+    analyst = Analyst(study, kept, trials, records, caches, say=say, progress=progress)
+    wanted = WHAT if plan.what == ALL else [plan.what]
+    asked = question_results(study, kept, trials, wanted, cubes)
+    counted = [table_1(study)] if plan.what in (COUNTED, ALL) else []
+    facts = _facts(plan, study, trials, hours) if trials else {"code": code_state()}
+    if any(map(asks_questions, plan.trials)):
+        facts["questions asked"] = asked.asked if asked else "none"
     return write_outcome(
         plan.out,
-        kept.gather(plan.trials),
+        records,
         plan.tables,
-        SIZES[plan.size],
-        circumstances,
+        plan.recipes,
+        Circumstances(plan.command, study.info.simulated, facts, hours.total),
         failures,
+        [*counted, *(asked.parts if asked else ()), *analyst.parts()],
+        asked.claims if asked else (),
         n_resamples=n_resamples,
     )
 
 
+def _prepare_questions(
+    plan: Plan, study: Study, trials: Sequence[Trial], say: Callable[[str], None]
+) -> None:
+    if any(map(asks_questions, trials)):
+        claim_questions(study, plan.out, say)
+    elif any(map(asks_questions, plan.trials)):
+        say(NO_QUESTIONS)
+
+
 def listed(plan: Plan) -> list[Listed]:
-    """Every distinct trial of a plan, what it is for, and how long it will take."""
+    """Every distinct trial of a plan, what it is for, and how long it will take.
+
+    Raises:
+        InputError: the study cannot be read, or lacks the questions that were asked for by name.
+    """
     kept, hours = Kept(plan.out), Hours.read(plan.out)
-    trials = distinct(plan.trials)
+    trials = distinct(plan.trials_on(Study.load(plan.study)))
     finished = [trial for trial in trials if kept.records(trial) is not None]
     return [
         Listed(
             trial,
-            tuple(f"Table {t.table}, {t.row}" for t in plan.trials if t.key == trial.key),
+            tuple(f"{table_name(t.table)}, {t.row}" for t in plan.trials if t.key == trial.key),
             trial in finished,
             0.0 if trial in finished else hours.expected([trial], finished),
         )
@@ -150,9 +201,9 @@ def listed(plan: Plan) -> list[Listed]:
     ]
 
 
-def _facts(plan: Plan, study: Study, hours: Hours) -> Mapping[str, str]:
+def _facts(plan: Plan, study: Study, trials: Sequence[Trial], hours: Hours) -> dict[str, str]:
     device = pick_device()
-    recipe = plan.trials[0].recipe
+    recipe = trials[0].recipe
     known = environment(device, resolve_precision(recipe.precision, device))
     sizes = [
         f"{c.name} {len(c.examples)} ({len(set(c.subjects))} subjects)" for c in columns_of(study)
@@ -161,7 +212,7 @@ def _facts(plan: Plan, study: Study, hours: Hours) -> Mapping[str, str]:
         "code": code_state(),
         "recipe size": plan.size,
         "seeds": ", ".join(map(str, plan.seeds)),
-        "trials": str(len(distinct(plan.trials))),
+        "trials": str(len(distinct(trials))),
         "hours, training and scoring": f"{hours.total:.2f}",
         "training sessions": str(len(study.examples("train", recipe.sessions))),
         "scans tested on": "; ".join(sizes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medblip.experiments.json_file import read_kept
 from medblip.experiments.trials import Trial
 from medblip.storage import write_json
 
@@ -31,10 +31,12 @@ class Hours:
 
     @classmethod
     def read(cls, folder: Path) -> Hours:
+        """Those of an experiment's folder; InputError where the file is damaged."""
         file = folder / HOURS_FILE
         if not file.exists():
             return cls(file, {})
-        return cls(file, dict(json.loads(file.read_text(encoding="utf-8"))["trials"]))
+        fix = "delete it: finished trials are kept, the hours so far are lost"
+        return cls(file, read_kept(file, lambda value: dict(value["trials"]), fix))
 
     @property
     def total(self) -> float:

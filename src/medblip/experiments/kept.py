@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medblip.errors import UsageError
+from medblip.experiments.json_file import read_kept
+from medblip.experiments.matrix import ASKED
 from medblip.experiments.paper_tables import PAPER_TABLES
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import CONTROL_TITLES
@@ -41,7 +43,7 @@ class Kept:
         drawn = json.loads(subsets.read_text(encoding="utf-8")) if subsets.is_file() else None
         wanted = {"tables": hashes, "subsets": drawn}
         file = self.folder / CLAIM_FILE
-        if file.exists() and json.loads(file.read_text(encoding="utf-8")) != wanted:
+        if file.exists() and read_kept(file, dict, "choose another --out") != wanted:
             raise UsageError(
                 str(self.folder),
                 "this folder holds experiments on another study, or the study was changed since",
@@ -77,7 +79,7 @@ class Kept:
         _write(self.folder / CONTROLS_FILE, records)
 
     def gather(self, trials: Iterable[Trial]) -> list[RunRecord]:
-        """All records of all trials so far, with the simple controls in every table.
+        """All records of all trials so far, with the simple controls in every table of diagnoses.
 
         A control of the model is one whichever trial of the table scored it.
         """
@@ -88,7 +90,7 @@ class Kept:
             for r in self.records(trial) or ()
         }
         simple = self.simple_controls() or ()
-        beside = [replace(r, table=t) for t in _tables(records.values()) for r in simple]
+        beside = [replace(r, table=t) for t in _of_diagnoses(records.values()) for r in simple]
         return sorted([*records.values(), *beside], key=_order)
 
     def write_records(self, records: Iterable[RunRecord]) -> None:
@@ -97,11 +99,12 @@ class Kept:
         write_text(self.folder / RECORDS_FILE, "".join(lines))
 
     def _file(self, trial: Trial) -> Path:
-        return self.run(trial) / f"records.{trial.setting.readout}.json"
+        return self.run(trial) / f"records.{trial.setting.kept_as}.json"
 
 
-def _tables(records: Iterable[RunRecord]) -> list[int]:
-    return sorted({r.table for r in records})
+def _of_diagnoses(records: Iterable[RunRecord]) -> list[int]:
+    """Tables that simple models of the diagnosis stand in."""
+    return sorted({r.table for r in records} - set(ASKED.values()))
 
 
 def _order(record: RunRecord) -> int:
@@ -113,8 +116,11 @@ def _order(record: RunRecord) -> int:
 def _read(file: Path) -> list[RunRecord] | None:
     if not file.exists():
         return None
-    values = json.loads(file.read_text(encoding="utf-8"))
-    return [RunRecord.from_dict(value, file.name) for value in values]
+    return read_kept(
+        file,
+        lambda values: [RunRecord.from_dict(value, file.name) for value in values],
+        "delete it: the same command answers it again",
+    )
 
 
 def _write(file: Path, records: Sequence[RunRecord]) -> None:

@@ -16,16 +16,22 @@ from medblip.experiments.paper_tables import (
     ITC_RECORD,
     LANGUAGE_MODELS,
     LORA,
+    LOW_DATA,
     QFORMER,
     QUESTION_FIRST,
     TEXT_ONLY,
     VIT,
 )
-from medblip.experiments.trials import Setting, Trial
+from medblip.experiments.trials import QUESTIONS, Setting, Trial
 
-RecipeSize = Literal["embedded", "paper"]
+RecipeSize = Literal["embedded", "paper", "tiny"]
 
 TABLES = {"table2": 2, "table4": 4, "table5": 5, "table6": 6}
+CURVES = {"lowdata": LOW_DATA}  # ours, not the paper's; they come after all tables
+FIGURES = ("figure3", "figure4")  # made of the trials of Table 3, which come last
+ASKED = dict.fromkeys(("table3", *FIGURES), 3)
+COUNTED = "table1"  # has no trials
+SHARES = (0.01, 0.05, 0.25, 1.0)  # of the training subjects
 ALL = "all"
 UNTUNED, PLAIN_RECORD = "untuned", "lora_plain_record"
 VIT_SCRATCH, ITC_NONE = "vit_scratch", "itc_none"
@@ -44,6 +50,10 @@ RECORD_ALONE = (
     "tune.evaluate_every=1000000000",
 )
 PLAIN_FIELDS = ("record.fields=[age, sex, education_years]",)
+QUESTIONS_ALONE = ("tune.questions=vqa", "tune.itc_answer=0")
+# There is more to learn than three answers, so it takes more steps than the diagnosis.
+QUESTION_LENGTHS = ("tune.steps=900", "tune.evaluate_every=150", "tune.save_every=150")
+QUESTION_MINUTES = 40.0
 
 
 @dataclass(frozen=True)
@@ -51,14 +61,18 @@ class Size:
     """What the tables are made from at one size.
 
     Attributes:
-        name: ``embedded`` or ``paper``.
+        name: ``embedded``, ``paper`` or ``tiny``.
         models: language model -> recipe with LoRA.
         main: the model of Tables 4 to 6, whose LoRA row gives the controls.
         titles: of rows and models that the paper has not, or that are not quite the paper's.
         stand_ins: our row -> the paper's that it is run in the place of.
         contrast_only: changes after which image and answer alone are learnt, without a language
             model; ``entry`` those that learn the 3D patch embedding in it.
+        question_lengths: steps of what learns a study's questions.
         minutes: by setting, see `Setting.minutes`.
+        notes: table -> what a reader should know about it at this size.
+        means_nothing: why no number of this size means anything, which decides no claim then;
+            empty where they mean something.
     """
 
     name: RecipeSize
@@ -68,8 +82,11 @@ class Size:
     contrast_only: tuple[str, ...]
     entry: tuple[str, ...]
     entry_lengths: tuple[str, ...] = ()
+    question_lengths: tuple[str, ...] = ()
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     minutes: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[int, str] = field(default_factory=dict)
+    means_nothing: str = ""
 
 
 _OURS = {
@@ -80,7 +97,8 @@ _OURS = {
 }
 
 
-def _titles(models: Mapping[str, str]) -> dict[str, str]:
+def row_titles(models: Mapping[str, str]) -> dict[str, str]:
+    """Titles of language models, by key, and of all rows that are made of them or are ours."""
     rows = dict(_OURS)
     for key, name in models.items():
         rows |= {f"{key}.{how}": f"{name}, {said}" for how, said in CONDITIONS.items()}
@@ -93,7 +111,7 @@ EMBEDDED = Size(
     name="embedded",
     models={SMOLLM2: "embedded"},
     main=SMOLLM2,
-    titles=_titles({SMOLLM2: "SmolLM2-135M"}),
+    titles=row_titles({SMOLLM2: "SmolLM2-135M"}),
     contrast_only=("tune.steps=0", "align.itc_record=0"),
     entry=(
         "model.train_patch_embedding=true",
@@ -101,6 +119,7 @@ EMBEDDED = Size(
         "tune.token_noise=0",
     ),
     entry_lengths=("align.steps=150", "align.batch_size=8", "align.evaluate_sessions=60"),
+    question_lengths=QUESTION_LENGTHS,
     stand_ins={f"{SMOLLM2}.{how}": f"biomedlm.{how}" for how in CONDITIONS},
     # About 7 minutes of training and 1.5 of scoring on two quiet cores; the controls are most of
     # the scoring.
@@ -111,22 +130,33 @@ EMBEDDED = Size(
         "untuned": 1.0,
         "entry": 9.0,
         "queries": 5.0,
+        QUESTIONS: QUESTION_MINUTES,
+    },
+    notes={
+        2: "Language models with real weights here: SmolLM2 alone, a decoder-only one. The T5 and "
+        "GPT-2 families run at tiny size only, with random weights (--recipe-size tiny), as no "
+        "small pretrained model of theirs is at hand."
     },
 )
 PAPER = Size(
     name="paper",
     models={key: f"paper/{key}-lora" for key in LANGUAGE_MODELS},
     main="biomedlm",
-    titles=_titles(LANGUAGE_MODELS),
+    titles=row_titles(LANGUAGE_MODELS),
     contrast_only=("align.steps=0", "tune.language=0", "tune.itc_record=0"),
     entry=("model.train_patch_embedding=true",),
 )
+# The tiny one is made when it is asked for: `medblip.experiments.tiny_size.size_named`.
 SIZES: dict[RecipeSize, Size] = {"embedded": EMBEDDED, "paper": PAPER}
 
 
 def settings_of(table: int, size: Size) -> dict[str, Setting]:
-    """The rows of a table, by key."""
+    """The rows of a table, or the points of a curve, by key."""
     full = _full(size, size.main)
+    if table == LOW_DATA:
+        return {share_row(share): _low_data(size, share) for share in SHARES}
+    if table == ASKED["table3"]:
+        return {FULL: _on_questions(size)}
     if table == 2:
         return {
             f"{model}.{how}": setting
@@ -152,22 +182,51 @@ def trials_of(
 ) -> list[Trial]:
     """All trials of a table or of all, seed by seed: what is cut short has whole tables.
 
+    Of all, the curves come after every seed of the tables, and what asks questions last.
+
     Raises:
         UsageError: there is no such table, or a seed is given twice or is below 0.
     """
-    if what not in (*TABLES, ALL):
-        names = ", ".join((*TABLES, ALL))
+    named = {**TABLES, **CURVES, **ASKED}
+    if what not in (*named, COUNTED, ALL):
+        names = ", ".join(sorted((*named, COUNTED))) + f", {ALL}"
         raise UsageError(what, "there is no such experiment", f"expected one of {names}")
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         given = " ".join(map(str, seeds))
         raise UsageError("--seeds", f"found {given!r}; expected numbers from 0, each once")
-    tables = list(TABLES.values()) if what == ALL else [TABLES[what]]
+    last = sorted(set(ASKED.values()))
+    of_all = [[*TABLES.values()], [*CURVES.values()], last]
+    parts = of_all if what == ALL else [[named[what]] if what in named else []]
     return [
         Trial(table, row, setting, seed, tuple(overrides))
+        for tables in parts
         for seed in seeds
         for table in tables
         for row, setting in settings_of(table, size).items()
     ]
+
+
+def share_row(share: float) -> str:
+    """Key of a point of the low-data curve: ``share_25`` for a quarter of the subjects."""
+    return f"share_{round(share * 100)}"
+
+
+def _low_data(size: Size, share: float) -> Setting:
+    """The full model on a share of the training subjects; on all of them it is that of the tables.
+
+    It takes as many steps, so that only the number of subjects differs.
+    """
+    if share == 1:
+        return _full(size, size.main)
+    minutes = size.minutes.get("no_controls")
+    return Setting(size.models[size.main], (f"train_share={share}",), minutes=minutes)
+
+
+def _on_questions(size: Size) -> Setting:
+    """The full model, which learns the study's questions in the place of the diagnosis."""
+    minutes = size.minutes.get(QUESTIONS)
+    recipe, lengths = size.models[size.main], size.question_lengths
+    return Setting(recipe, QUESTIONS_ALONE, QUESTIONS, lengths, minutes=minutes)
 
 
 def _full(size: Size, model: str) -> Setting:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from medblip import __version__
 from medblip.experiments.aggregate import RESAMPLES, ResultTable, result_tables
+from medblip.experiments.analyses.part import Part
 from medblip.experiments.claim_verdicts import ClaimVerdict, claim_verdicts
 from medblip.experiments.matrix import Size
 from medblip.experiments.page import ExperimentsPage, write_page
 from medblip.experiments.records import RunRecord, answers_by_table
+from medblip.experiments.results_file import write_results
 from medblip.experiments.runner import Failure
 from medblip.experiments.simple_controls import CONTROL_TITLES
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
-from medblip.storage import write_json
 
 PAGE_FILE = "experiments.html"
 RESULTS_FILE = "results.json"
@@ -50,6 +51,8 @@ class Outcome:
         failures: trials that did not end.
         simulated: whether the study is.
         page, results: files.
+        means_nothing: see `medblip.experiments.matrix.Size`.
+        parts: analyses beside the tables.
     """
 
     tables: tuple[ResultTable, ...]
@@ -58,6 +61,8 @@ class Outcome:
     simulated: bool
     page: Path
     results: Path
+    means_nothing: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 def write_outcome(
@@ -67,6 +72,8 @@ def write_outcome(
     size: Size,
     circumstances: Circumstances,
     failures: Sequence[Failure] = (),
+    parts: Sequence[Part] = (),
+    more_claims: Sequence[ClaimVerdict] = (),
     *,
     n_resamples: int = RESAMPLES,
 ) -> Outcome:
@@ -74,15 +81,19 @@ def write_outcome(
 
     Args:
         asked: tables; claims of others are left out.
+        parts: analyses beside the tables.
+        more_claims: that do not follow from records alone.
 
     Raises:
         InputError: see `medblip.experiments.records.answers_by_table`.
     """
     titles = {**CONTROL_TITLES, **size.titles}
-    tables = result_tables(records, titles, size.stand_ins, n_resamples=n_resamples)
+    found_tables = result_tables(records, titles, size.stand_ins, n_resamples=n_resamples)
+    tables = [replace(t, notes=_notes(size, t.paper.number)) for t in found_tables]
     answers = answers_by_table(records)
     found = claim_verdicts(answers, titles, size.stand_ins, n_resamples=n_resamples)
-    claims = [claim for claim in found if claim.table in asked]
+    told = [*(claim for claim in found if claim.table in asked), *more_claims]
+    claims = [_decidable(claim, size) for claim in sorted(told, key=lambda claim: claim.table)]
     outcome = Outcome(
         tuple(tables),
         tuple(claims),
@@ -90,11 +101,25 @@ def write_outcome(
         circumstances.simulated,
         folder / PAGE_FILE,
         folder / RESULTS_FILE,
+        size.means_nothing,
+        tuple(parts),
     )
     created = datetime.now(UTC).date().isoformat()
     _write_page(outcome, created, circumstances)
-    write_json(outcome.results, _as_dict(outcome, created, circumstances))
+    write_results(outcome.results, _as_dict(outcome, created, circumstances))
     return outcome
+
+
+def _notes(size: Size, table: int) -> tuple[str, ...]:
+    return tuple(filter(None, (size.notes.get(table, ""), size.means_nothing)))
+
+
+def _decidable(claim: ClaimVerdict, size: Size) -> ClaimVerdict:
+    """The verdict; of a size whose numbers mean nothing, that there is none."""
+    if not size.means_nothing:
+        return claim
+    text = f"No claim is decided at this size: {size.means_nothing}."
+    return replace(claim, answer="not decided", text=text, steps=())
 
 
 def _write_page(outcome: Outcome, created: str, circumstances: Circumstances) -> None:
@@ -109,6 +134,8 @@ def _write_page(outcome: Outcome, created: str, circumstances: Circumstances) ->
         tables=outcome.tables,
         claims=outcome.claims,
         control_titles=CONTROL_TITLES,
+        means_nothing=outcome.means_nothing,
+        parts=outcome.parts,
     )
     write_page(outcome.page, page)
 
@@ -120,10 +147,12 @@ def _as_dict(outcome: Outcome, created: str, circumstances: Circumstances) -> di
         "medblip": __version__,
         "notice": RESEARCH_USE,
         "simulated": SIMULATED_DATA if circumstances.simulated else None,
+        "means_nothing": outcome.means_nothing or None,
         "command": circumstances.command,
         "facts": dict(circumstances.facts),
         "hours": round(circumstances.hours, 2),
         "tables": [table.as_dict() for table in outcome.tables],
         "claims": [claim.as_dict() for claim in outcome.claims],
+        "analyses": {p.key: dict(p.numbers) or {"said": p.said} for p in outcome.parts},
         "failed": [{"trial": f.trial.title, "error": f.error} for f in outcome.failures],
     }

@@ -10,8 +10,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from medblip import notice, storage
 from medblip.evaluation import verdicts
+from medblip.evaluation.report import png_uri
 from medblip.experiments import table_text
 from medblip.experiments.aggregate import ResultTable
+from medblip.experiments.analyses.part import Part
 from medblip.experiments.claim_verdicts import Answer, ClaimVerdict
 
 TONES: dict[Answer, verdicts.Tone] = {
@@ -33,6 +35,8 @@ class ExperimentsPage:
         simulated: puts up the simulated-data banner.
         tables, claims: as aggregated.
         control_titles: row key -> title.
+        parts: analyses beside the tables.
+        means_nothing: put up as a banner; see `medblip.experiments.matrix.Size`.
     """
 
     title: str
@@ -43,6 +47,8 @@ class ExperimentsPage:
     tables: Sequence[ResultTable]
     claims: Sequence[ClaimVerdict]
     control_titles: Mapping[str, str]
+    means_nothing: str = ""
+    parts: Sequence[Part] = ()
 
 
 def write_page(path: Path, page: ExperimentsPage) -> Path:
@@ -69,6 +75,7 @@ def render_page(page: ExperimentsPage) -> str:
         "points": verdicts.points,
         "p_value": verdicts.p_value,
         "seeds": table_text.seeds_run,
+        "png_uri": png_uri,
     }
     return environment.get_template("experiments.html.jinja").render(
         page=page,

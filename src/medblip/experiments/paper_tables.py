@@ -70,6 +70,11 @@ class PaperTable:
         return found[0].values[names.index(column)] if found and column in names else None
 
 
+def table_name(number: int) -> str:
+    """``Table 2``, or what stands in the place of a table of the paper."""
+    return "Low data" if number == LOW_DATA else f"Table {number}"
+
+
 SUBSETS = (
     Column("ADNI-3x200", 3),
     Column("NACC-3x200", 3),
@@ -77,6 +82,7 @@ SUBSETS = (
     Column("AIBL-3x200", 3, zero_shot=True),
     Column("MIRIAD-2x200", 2, zero_shot=True),
 )
+LOW_DATA = 0  # in the place of a table's number: our curve over training subjects
 UNSEEN_MARK = ", unseen"  # ends the name of a study's own cohort that training saw none of
 TEXT_ONLY, FROZEN, LORA = "text_only", "frozen", "lora"
 CONDITIONS = {TEXT_ONLY: "text only", FROZEN: "frozen language model", LORA: "LoRA"}

@@ -11,7 +11,7 @@ import numpy as np
 
 from medblip.errors import InputError
 from medblip.evaluation.over_seeds import Cell, SeededAnswers
-from medblip.experiments.paper_tables import PAPER_TABLES
+from medblip.experiments.paper_tables import LOW_DATA, PAPER_TABLES, table_name
 
 Role = Literal["model", "control"]
 
@@ -21,7 +21,7 @@ class RunRecord:
     """Which rows of a test set one run answered right.
 
     Attributes:
-        table: of the paper.
+        table: of the paper, or `LOW_DATA`.
         row: key of the model or control; in Table 2 ``<language model>.<condition>``.
         column: name of the test set.
         seed: of the run.
@@ -48,7 +48,7 @@ class RunRecord:
                 f"found {len(self.subjects)} subjects and {len(self.correct)} answers; "
                 "expected one number > 0",
             )
-        if self.table not in PAPER_TABLES:
+        if self.table not in (*PAPER_TABLES, LOW_DATA):
             numbers = ", ".join(map(str, PAPER_TABLES))
             raise _bad(self.place, f"found table {self.table}; expected one of {numbers}")
         if self.role not in get_args(Role):
@@ -56,7 +56,7 @@ class RunRecord:
 
     @property
     def place(self) -> str:
-        return f"Table {self.table}, {self.row}, {self.column}, seed {self.seed}"
+        return f"{table_name(self.table)}, {self.row}, {self.column}, seed {self.seed}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it again."""

@@ -13,6 +13,7 @@ from medblip.errors import MedBlipError
 from medblip.experiments.columns import ColumnSet, columns_of
 from medblip.experiments.hours import Hours
 from medblip.experiments.kept import ANY_TABLE, Kept
+from medblip.experiments.questions_study import asks_questions
 from medblip.experiments.scoring import Caches, records_of
 from medblip.experiments.study_controls import study_controls
 from medblip.experiments.trials import Trial, distinct
@@ -69,8 +70,11 @@ class Runner:
         """
         require_sound(self.study, self.accept_audit)
         self.kept.claim(self.study)
+        if not trials:
+            return []
         columns = columns_of(self.study)
-        self._simple_controls(columns)
+        if not all(map(asks_questions, trials)):
+            self._simple_controls(columns)
         todo = [t for t in distinct(trials) if self.kept.records(t) is None]
         finished = [t for t in distinct(trials) if t not in todo]
         self.kept.write_records(self.kept.gather(trials))

@@ -14,9 +14,11 @@ from medblip.evaluation.kept_scores import KeptScores
 from medblip.evaluation.pairing import PairRule, partners
 from medblip.experiments.columns import ColumnSet, everyone
 from medblip.experiments.image_head import head_scores
+from medblip.experiments.questions_scoring import question_records
 from medblip.experiments.records import Role, RunRecord
-from medblip.experiments.trials import Trial
+from medblip.experiments.trials import QUESTIONS, Trial
 from medblip.study.study import Example, Study
+from medblip.training.train_share import training_examples
 
 # The model with an input withheld or exchanged: row -> what it is shown.
 WITHHELD: dict[str, Condition] = {
@@ -55,6 +57,9 @@ def records_of(
     study = study.dropping_label_defining_fields(trial.recipe.record.drop_label_defining_fields)
     if trial.setting.readout in ("image_tokens", "queries"):
         return _by_head(trial, run, study, columns, caches, progress)
+    if trial.setting.readout == QUESTIONS:
+        cubes, tokens = caches.cubes, caches.tokens
+        return question_records(trial, run, study, cubes, tokens, progress=progress)
     scorer = load_scorer(run, trial.recipe, caches.cubes, caches.tokens)
     if trial.setting.readout == "image_and_record":
         scorer.cache.fill([e.cube for e in everyone(columns)], progress=progress)
@@ -113,7 +118,7 @@ def _by_head(
     caches: Caches,
     progress: bool,
 ) -> list[RunRecord]:
-    train = study.examples("train", trial.recipe.sessions)
+    train = training_examples(study, trial.recipe)
     tested = everyone(columns)
     scores = head_scores(trial, run, train, tested, caches.cubes, progress=progress)
     row_of = {(e.participant_id, e.session_id, e.image): row for row, e in enumerate(tested)}

@@ -2,7 +2,7 @@
 
 Of what is set beside a model, `CONTROL_TITLES` names all: those of its first part are the model
 itself with an input withheld or exchanged (`medblip.evaluation.controls`, `.pairing`), those of its
-second part are fitted here.
+second part are fitted here, those of its third part stand beside answers to questions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ SIMPLE_CONTROLS = {
     "control.voxels": "Logistic regression: coarse voxels",
     "control.regions": "Logistic regression: true regional change (simulated data)",
 }
-CONTROL_TITLES = MODEL_CONTROLS | SIMPLE_CONTROLS
+# Of Table 3, beside those of the model that it has in common with the others.
+QUESTION_CONTROLS = {
+    "control.no_image": "No image",
+    "control.wording": "Commonest answer to the wording",
+    "control.words": "Logistic regression: words of the question",
+}
+CONTROL_TITLES = MODEL_CONTROLS | SIMPLE_CONTROLS | QUESTION_CONTROLS
 
 
 def fit_controls(

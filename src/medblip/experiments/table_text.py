@@ -39,8 +39,8 @@ def markdown_table(table: ResultTable, control_titles: Mapping[str, str] | None 
             ),
             _line("Best control", best),
         ]
-    if table.paper.note:
-        lines += ["", table.paper.note]
+    for note in filter(None, (table.paper.note, *table.notes)):
+        lines += ["", note]
     return "\n".join(lines) + "\n"
 
 

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from medblip.experiments.paper_tables import table_name
 from medblip.recipe import Recipe, load_recipe
 
-Readout = Literal["image_and_record", "record", "image_tokens", "queries"]
+Readout = Literal["image_and_record", "record", "image_tokens", "queries", "questions"]
+QUESTIONS: Readout = "questions"
 
 _KEY_LENGTH = 12
+# Keys that recipes did not have from the first: at these values they leave a run's name alone, so
+# that what was finished before stays finished.
+_UNSAID = {"train_share": 1.0}
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,10 @@ class Setting:
         changes: values that make this setting what it is; they come last.
         readout: ``image_and_record`` and ``record`` are likelihood answers of the language model;
             ``image_tokens`` and ``queries`` those of a linear head on what the vision encoder or
-            the MedQFormer makes of the image.
+            the MedQFormer makes of the image; ``questions`` those to the questions of a study.
         controls: whether the model is scored with inputs withheld and exchanged too.
         minutes: training and scoring on two cores at embedded size; None where not known.
+        most: so many questions of each kind are asked; None for all.
     """
 
     recipe: str
@@ -41,6 +47,12 @@ class Setting:
     lengths: tuple[str, ...] = ()
     controls: bool = False
     minutes: float | None = None
+    most: int | None = None
+
+    @property
+    def kept_as(self) -> str:
+        """Part of the names of files of its answers."""
+        return self.readout if self.most is None else f"{self.readout}.most-{self.most}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class Trial:
     """A setting under a seed, in a row of a table.
 
     Attributes:
-        table: of the paper.
+        table: of the paper, or `medblip.experiments.paper_tables.LOW_DATA`.
         row: key; see `medblip.experiments.records.RunRecord`.
         setting: what is trained.
         seed: of the recipe.
@@ -75,7 +87,9 @@ class Trial:
     @cached_property
     def run(self) -> str:
         """Name of its run: a hash of the resolved recipe, seed included."""
-        text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        values = self.recipe.model_dump(mode="json")
+        told = {k: v for k, v in values.items() if (k, v) not in _UNSAID.items()}
+        text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
     @property
@@ -85,7 +99,7 @@ class Trial:
 
     @property
     def title(self) -> str:
-        return f"Table {self.table}, {self.row}, seed {self.seed}"
+        return f"{table_name(self.table)}, {self.row}, seed {self.seed}"
 
 
 def distinct(trials: Sequence[Trial]) -> list[Trial]:
