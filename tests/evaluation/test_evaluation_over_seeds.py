@@ -155,3 +155,22 @@ def test_what_cannot_be_compared_is_refused() -> None:
         SeededAnswers(np.ones((2, 1), dtype=bool), ("s",), (1, 1))
     with pytest.raises(InputError, match="seeds, rows"):
         SeededAnswers(right, ("s0",), (0,))
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_an_accuracy_of_none_or_all_has_the_width_of_so_few_subjects(right: bool) -> None:
+    """30 scans of 4 subjects: the exact interval is that of 4."""
+    found = contrast({A: runs(np.full((3, 32), right), 8)}, {A: 1.0}, n_resamples=200).estimate
+    far = found.low if right else 1 - found.high
+    assert far == pytest.approx(0.025 ** (1 / 4))
+    assert found.value == float(right)
+
+
+@pytest.mark.parametrize("differing", [1, 3, 6])
+def test_p_is_not_below_that_of_a_sign_test_over_the_subjects_that_differ(differing: int) -> None:
+    """Many scans a subject, and the rest alike: resamples alone would say p < 0.01 or so."""
+    a, b = np.ones((1, 64), dtype=bool), np.ones((1, 64), dtype=bool)
+    b[:, : 8 * differing] = False
+    found = contrast({A: runs(a, 8), B: runs(b, 8)}, difference(A, B), n_resamples=5000)
+    assert found.p >= min(1.0, 2.0 ** (1 - differing))
+    assert found.p <= 1.0

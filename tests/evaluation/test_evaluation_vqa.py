@@ -180,6 +180,25 @@ def test_a_sample_keeps_pairs_together() -> None:
     assert spread(questions, None) == questions
 
 
+def test_a_sample_keeps_the_answers_balanced() -> None:
+    """In this order every other question, or every fourth, would be all of one answer."""
+    questions = [closed(f"q{n}", "k", "s", answer="no" if n % 2 else "yes") for n in range(40)]
+    order = [("yes", "no"), ("no", "yes")]
+    questions += [
+        closed(f"{n}{side}", "two-turn-claim", "s", answer=answer)
+        for n in range(40)
+        for side, answer in zip("ab", order[n % 2], strict=True)
+    ]
+    for most in (10, 20):
+        kept = spread(questions, most)
+        assert [q.answer for q in kept if q.kind == "k"].count("yes") == most // 2
+        first = [q.answer for q in kept if q.id.endswith("a")]
+        assert abs(first.count("yes") - first.count("no")) <= 1
+        assert len({q.id[:-1] for q in kept if q.kind == "two-turn-claim"}) == most // 2
+        places = [int(q.id[1:]) for q in kept if q.kind == "k"]
+        assert max(np.diff(sorted(places[::2]))) <= 80 / most, "evenly over the file"
+
+
 @pytest.mark.parametrize("fault", ["no file", "bad line", "nobody of the test split"])
 def test_a_study_without_usable_questions_is_refused(run: TinyRun, fault: str) -> None:
     path = run.study.folder / QUESTIONS_FILE

@@ -7,9 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from medblip.evaluation.over_seeds import Cell
-from medblip.experiments.claim_verdicts import ClaimVerdict, claim_verdicts
-from medblip.experiments.claims import CHAIN, ENCODERS, LOSSES, ORDERS, UNSEEN, claims_of
+from medblip.evaluation.intervals import Interval
+from medblip.evaluation.over_seeds import Cell, Contrast
+from medblip.experiments.claim_verdicts import ClaimVerdict, MeasuredStep, claim_verdicts
+from medblip.experiments.claims import (
+    CHAIN,
+    ENCODERS,
+    LOSSES,
+    ORDERS,
+    RECORD_IN_IT,
+    UNSEEN,
+    claims_of,
+)
 from medblip.experiments.paper_tables import PAPER_TABLES, SUBSETS
 from medblip.experiments.records import RunRecord, answers_by_table
 
@@ -168,3 +177,46 @@ def test_alike_settings_hold_seldom() -> None:
 def test_claims_name_rows_that_the_paper_has() -> None:
     for claim in claims_of({}):
         assert claim.table in PAPER_TABLES
+
+
+def test_a_test_set_of_few_subjects_is_left_out_and_named() -> None:
+    """One person of four would else move a mean over five test sets by five points."""
+    shares = {"itc_record": 0.5, "itc_both": 0.65}
+    small = runs(6, {"itc_record": 1.0, "itc_both": 0.0}, ["OASIS-2x200"], subjects=4)
+    others = [name for name in NAMES if name != "OASIS-2x200"]
+    ours, alone = (verdict(r, LOSSES) for r in (runs(6, shares, others) + small, small))
+    plain = verdict(runs(6, shares, others), LOSSES)
+    assert ours.steps == plain.steps
+    assert ours.answer == "holds"
+    assert ours.text.endswith(
+        "Left out, as under 10 subjects decide nothing: OASIS-2x200 (4 subjects)."
+    )
+    assert "Left out" not in plain.text
+    assert (alone.answer, alone.steps) == ("not decided", ())
+    assert "Not all that it compares was run on a test set of enough subjects." in alone.text
+    (claim,) = [
+        c
+        for c in claims_of(answers_by_table(runs(2, {"m.lora": 0.7}, others) + _small_oasis()))
+        if c.text.startswith(UNSEEN)
+    ]
+    assert "OASIS-2x200" not in {cell.column for cell in claim.steps[0].weights}
+    assert claim.left_out == {"OASIS-2x200": 4}
+
+
+def _small_oasis() -> list[RunRecord]:
+    return runs(2, {"m.lora": 0.7}, ["OASIS-2x200"], subjects=4)
+
+
+def test_the_opposite_on_a_test_set_must_outlast_holm() -> None:
+    """One in five test sets at p = 0.03 is nothing; at p = 0.005 it is told."""
+    alike = Contrast(Interval(0.1, 0.0, 0.2), 0.05, 3)
+    for p, opposite in ((0.03, ()), (0.005, ("e",))):
+        below = Contrast(Interval(-0.1, -0.2, -0.01), p, 3)
+        step = MeasuredStep("a", alike, 0.05, None, {**dict.fromkeys("abcd", alike), "e": below})
+        assert step.opposite == opposite
+        assert ("the opposite on e" in step.text) == bool(opposite)
+
+
+def test_the_claim_on_encoders_says_that_the_record_is_in_it() -> None:
+    given = {"vit": 0.5, "medqformer": 0.5, "medblip": 0.75}
+    assert RECORD_IN_IT in verdict(runs(4, given, ["ADNI-3x200"]), ENCODERS).text

@@ -87,6 +87,8 @@ def test_the_page_says_it_all_and_loads_nothing(tmp_path: Path) -> None:
         "Best control",
         "Logistic regression: coarse voxels",
         "mean over 3 seeds",
+        "ADNI-3x20080 subjects",
+        "Test sets of under 10 subjects have neither interval nor p",
         "medblip --version",
         "2 cores",
     ):
@@ -115,7 +117,9 @@ def test_cells_in_words() -> None:
     assert cell_text(ResultCell(None, {}, 0, 0, None)) == "\N{EN DASH}"
     one = ResultCell(Interval(0.7333, 0.68, 0.781), {0: 0.7333}, 60, 60, 78.7)
     assert cell_text(one) == "73.3 (68.0 to 78.1) [78.7]"
-    assert cell_text(ResultCell(Interval(0.5, np.nan, np.nan), {}, 1, 1, None)) == "50.0"
+    tiny = ResultCell(Interval(0.5, np.nan, np.nan), {}, 4, 30, 61.8)
+    assert cell_text(tiny) == "50.0, too few subjects (4) [61.8]"
+    assert against_text(tiny) == "too few subjects (4)"
     assert against_text(one) == ""
     (table,) = tables()
     (lora,) = [row for row in table.rows if row.key == "m.lora"]

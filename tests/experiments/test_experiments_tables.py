@@ -12,6 +12,8 @@ from medblip.evaluation.intervals import paired_difference
 from medblip.experiments.aggregate import ResultCell, ResultTable, result_tables
 from medblip.experiments.paper_tables import PAPER_TABLES
 from medblip.experiments.records import Role, RunRecord, answers_by_table
+from medblip.experiments.simple_controls import CONTROL_TITLES, ORACLES
+from medblip.experiments.table_notes import LAST_STEP, table_notes
 
 
 def record(
@@ -209,3 +211,50 @@ def test_other_test_sets_come_after_the_papers() -> None:
     (table,) = result_tables([record("biomedlm.lora", "SIM-A")], n_resamples=20)
     assert table.columns[-1] == "SIM-A"
     assert cell_of(table, "biomedlm.lora", "SIM-A").paper is None
+
+
+def test_a_test_set_of_few_subjects_has_no_interval_and_no_comparison() -> None:
+    model = [record("biomedlm.lora", column, subjects=n) for column, n in (("S", 4), ("L", 10))]
+    controls = [
+        record("control.voxels", column, 0.5, role="control", subjects=n)
+        for column, n in (("S", 4), ("L", 10))
+    ]
+    (table,) = result_tables([*model, *controls], n_resamples=50)
+    small, large = (cell_of(table, "biomedlm.lora", column) for column in ("S", "L"))
+    assert small.ours is not None
+    assert np.isnan([small.ours.low, small.ours.high]).all()
+    assert (small.against, small.too_few) == (None, "too few subjects (4)")
+    assert large.ours is not None
+    assert large.ours.low < large.ours.high
+    assert large.against is not None
+    assert large.too_few == ""
+    assert dict(zip(table.columns, table.subjects, strict=True))["S"] == 4
+    assert table.subjects[0] == 0, "the paper's, not run"
+    json.dumps(table.as_dict(), allow_nan=False)
+
+
+def test_what_uses_the_label_or_the_truth_is_shown_but_is_never_the_best_control() -> None:
+    given = [record("biomedlm.lora"), record("control.voxels", share=0.4, role="control")]
+    given += [record(row, share=0.95, role="control") for row in sorted(ORACLES)]
+    (table,) = result_tables(given, CONTROL_TITLES, n_resamples=50)
+    assert table.best_controls[0] == "control.voxels"
+    titles = {row.key: row.title for row in table.rows}
+    assert all("uses the " in titles[row] for row in ORACLES)
+    assert "uses the" not in titles["control.voxels"]
+    (alone,) = result_tables([given[0], *given[2:]], n_resamples=50)
+    assert alone.compared == ()
+
+
+def test_notes_say_what_is_unlike_between_rows() -> None:
+    given = [record(row, table=4) for row in ("vit", "medblip")]
+    alone = record("control.image", table=4, role="control", share=0.5)
+    (table,) = result_tables([*given, alone], n_resamples=50)
+    (note,) = table_notes(table)
+    assert "reads the record as well" in note
+    assert "with the image alone, a control, in %: ADNI-3x200 50.0 (" in note
+    (without,) = result_tables(given, n_resamples=50)
+    assert table_notes(without)[0].endswith("the image's.")
+    (text,) = result_tables([record("biomedlm.text_only")], n_resamples=50)
+    assert table_notes(text) == (LAST_STEP,)
+    (other,) = result_tables([record("biomedlm.lora")], n_resamples=50)
+    assert table_notes(other) == ()

@@ -166,6 +166,20 @@ def percentile_interval(value: float, draws: Floats, confidence: float) -> Inter
     return Interval(float(value), float(low), float(high))
 
 
+def honest_at_the_ends(interval: Interval, n_subjects: int | None, confidence: float) -> Interval:
+    """Where all are right or all wrong no draw differs, and the bootstrap shows no width.
+
+    A share then gets the exact binomial interval of its subjects; any other number gets none.
+    """
+    if interval.low != interval.high:
+        return interval
+    if n_subjects and interval.value in (0.0, 1.0):
+        right = round(interval.value * n_subjects)
+        exact = binomtest(right, n_subjects).proportion_ci(confidence)
+        return Interval(interval.value, float(exact.low), float(exact.high))
+    return Interval(interval.value, np.nan, np.nan)
+
+
 def bad_predictions(problem: str) -> InputError:
     return InputError("predictions", problem, "check what was answered", code="bad-predictions")
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 from medblip.evaluation.intervals import (
     Floats,
@@ -21,6 +20,7 @@ from medblip.evaluation.intervals import (
     Subjects,
     bad_predictions,
     bootstrap_over_subjects,
+    honest_at_the_ends,
     number,
     paired_difference,
     percentile_interval,
@@ -278,27 +278,13 @@ def score_intervals(
     concerned = [np.ones(len(labels), dtype=bool), *[None] * 4]
     concerned += [labels == c for c in range(k)] + [labels != c for c in range(k)]
     return tuple(
-        _honest_at_the_ends(
+        honest_at_the_ends(
             percentile_interval(value, draws[:, column], confidence),
             None if rows is None else len(np.unique(subjects[rows])),
             confidence,
         )
         for column, (value, rows) in enumerate(zip(values, concerned, strict=True))
     )
-
-
-def _honest_at_the_ends(interval: Interval, n_subjects: int | None, confidence: float) -> Interval:
-    """Where all are right or all wrong no draw differs, and the bootstrap shows no width.
-
-    A share then gets the exact binomial interval of its subjects; any other number gets none.
-    """
-    if interval.low != interval.high:
-        return interval
-    if n_subjects and interval.value in (0.0, 1.0):
-        right = round(interval.value * n_subjects)
-        exact = binomtest(right, n_subjects).proportion_ci(confidence)
-        return Interval(interval.value, float(exact.low), float(exact.high))
-    return Interval(interval.value, np.nan, np.nan)
 
 
 def _swaps(confusion: NDArray[Any], classes: Sequence[str]) -> int | None:

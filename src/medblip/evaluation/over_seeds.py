@@ -18,11 +18,13 @@ from medblip.evaluation.intervals import (
     Floats,
     Interval,
     bad_predictions,
+    honest_at_the_ends,
     percentile_interval,
     weights_over_subjects,
 )
 
 DIGITS = 12  # of an accuracy that are kept
+SAME = 1e-9  # two orders of summation of one number
 
 
 class Cell(NamedTuple):
@@ -67,8 +69,10 @@ class Contrast:
     """A weighted sum of accuracies.
 
     Attributes:
-        estimate: the sum and its interval, as fractions.
-        p: two-sided, that the sum is 0, from the same resamples; at least ``2 / (resamples + 1)``.
+        estimate: the sum and its interval, as fractions; of one accuracy that is 0 or 1 the exact
+            binomial interval of its subjects.
+        p: two-sided, that the sum is 0, from the same resamples; at least ``2 / (resamples + 1)``,
+            and of a difference at least that of the sign test, ``2 ** (1 - subjects that differ)``.
         n_seeds: fewest seeds of a model in it; with one, runs are taken to be all alike.
     """
 
@@ -115,11 +119,12 @@ def contrast(
     value = sum(weights[cell] * float(np.mean(used[cell].by_seed)) for cell in used)
     # What cancels must be 0, not a rounding error to either side of it.
     value, drawn = round(value, DIGITS), drawn.round(DIGITS)
-    return Contrast(
-        percentile_interval(value, drawn, confidence),
-        _bootstrap_p(drawn),
-        min(len(a.seeds) for a in used.values()),
-    )
+    estimate = percentile_interval(value, drawn, confidence)
+    if list(weights.values()) == [1.0]:
+        (given,) = used.values()
+        estimate = honest_at_the_ends(estimate, len(set(given.subjects)), confidence)
+    p = max(_bootstrap_p(drawn), _least_p(used, weights))
+    return Contrast(estimate, p, min(len(a.seeds) for a in used.values()))
 
 
 def difference(a: Cell, b: Cell) -> dict[Cell, float]:
@@ -162,6 +167,23 @@ def _stream(seed: int, *path: int) -> int:
 def _bootstrap_p(drawn: Floats) -> float:
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return min(1.0, 2 * (1 + tail) / (1 + len(drawn)))
+
+
+def _least_p(answers: Mapping[Cell, SeededAnswers], weights: Mapping[Cell, float]) -> float:
+    """The least p that so many differing subjects can give; 0 where no pairs are compared.
+
+    Few subjects give few draws, and where all of them lie on one side the bootstrap's p is as small
+    as its resamples allow. A sign test cannot go below ``2 ** (1 - subjects that differ)``.
+    """
+    differing = 0
+    for column in {cell.column for cell in answers}:
+        cells = [cell for cell in answers if cell.column == column]
+        if abs(sum(weights[cell] for cell in cells)) > SAME:
+            return 0.0
+        gain = np.sum([weights[c] * answers[c].correct.mean(axis=0) for c in cells], axis=0)
+        _, who = np.unique(np.asarray(answers[cells[0]].subjects), return_inverse=True)
+        differing += int((np.abs(np.bincount(who, weights=gain)) > SAME).sum())
+    return float(min(1.0, 2.0 ** (1 - differing)))
 
 
 def _checked(

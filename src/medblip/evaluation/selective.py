@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -188,7 +189,11 @@ def selective_figure(curve: SelectiveAccuracy) -> Figure:
             linewidth=1.4,
             label="the surest, with 95% interval",
         )
-        axes.set(xlim=(0, 1.02), ylim=(None, 1.02), xlabel="Share answered", ylabel="Share right")
+        lowest = min(p.accuracy.low for p in points)
+        # A common scale of fifths: what is alike on every test set looks alike.
+        floor = min(0.8, math.floor(lowest * 5) / 5)
+        axes.set(xlim=(0, 1.02), ylim=(floor, 1.02), xlabel="Share answered", ylabel="Share right")
+        axes.set_yticks([tick / 5 for tick in range(round(floor * 5), 6)])
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1, decimals=0))
         figure.legend(loc="outside upper left", fontsize=8, ncols=2)

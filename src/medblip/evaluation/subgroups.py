@@ -177,7 +177,8 @@ def subgroup_table(
             truth[inside], given[inside], who[inside], classes, n_resamples=n_resamples, seed=seed
         )
 
-    measured = {name: numbers(name) for name in shown}
+    # "under 60" before "60 to 69"
+    measured = {n: numbers(n) for n in sorted(shown, key=lambda n: (not n.startswith("under"), n))}
     return SubgroupTable(
         attribute=attribute,
         rows=tuple(

@@ -173,14 +173,23 @@ def shown_of(question: Question, scans: Scans) -> list[Shown]:
 
 
 def spread(questions: Sequence[Question], most: int | None) -> list[Question]:
-    """At most so many questions of each kind, evenly spaced; both cases of a pair, or neither."""
+    """At most so many questions of each kind, evenly spaced; both cases of a pair, or neither.
+
+    Of closed questions each answer keeps its share of the kind, give or take one.
+    """
     if most is None:
         return list(questions)
     units: dict[str, dict[str, list[Question]]] = {}
     for question in questions:
         units.setdefault(question.kind, {}).setdefault(pair_of(question), []).append(question)
-    kept = {q.id for kind in units.values() for q in _spaced(list(kind.values()), most)}
+    by_answer = (sorted(kind.values(), key=_closed_answers) for kind in units.values())
+    kept = {q.id for kind in by_answer for q in _spaced(kind, most)}
     return [question for question in questions if question.id in kept]
+
+
+def _closed_answers(unit: Sequence[Question]) -> tuple[str, ...]:
+    """What puts those of one answer beside each other, in their order; open ones stay in theirs."""
+    return tuple(question.answer if question.choices else "" for question in unit)
 
 
 def _spaced(units: Sequence[Sequence[Question]], most: int) -> list[Question]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from medblip.evaluation.intervals import Interval
 from medblip.evaluation.over_seeds import Cell, Contrast, contrast, difference
 from medblip.evaluation.paired_tests import holm
+from medblip.evaluation.subgroups import FEWEST_SUBJECTS
 from medblip.experiments.paper_tables import PAPER_TABLES, PaperTable
 from medblip.experiments.records import Role, RunRecord, TableAnswers, answers_by_table
+from medblip.experiments.simple_controls import ORACLES
 
 # A p-value is at least 2 / RESAMPLES before Holm's correction over some fifty cells.
 RESAMPLES = 10_000
@@ -21,8 +24,8 @@ class AgainstControl:
     """A model minus the best control on the same subjects.
 
     Attributes:
-        control: row key of the control with the highest accuracy here. It is chosen by the very
-            numbers it is then compared on, which speaks for the control.
+        control: row key of the control with the highest accuracy here, `ORACLES` left out. It is
+            chosen by the very numbers it is then compared on, which speaks for the control.
         difference: as fractions; its p stands alone.
         p: after Holm's correction over all cells of the table.
     """
@@ -37,12 +40,13 @@ class ResultCell:
     """One cell.
 
     Attributes:
-        ours: mean accuracy over seeds as a fraction, its interval over subjects and seeds; None
-            where nothing was run.
+        ours: mean accuracy over seeds as a fraction, its interval over subjects and seeds, which a
+            test set under `FEWEST_SUBJECTS` subjects has not; None where nothing was run.
         by_seed: accuracy of each run, by seed.
         n_subjects, n_rows: of the test set.
         paper: percent; None where the paper has no number, or it is not known.
-        against: the comparison with the best control; None for controls, and without any.
+        against: the comparison with the best control; None for controls, without any, and
+            with too few subjects.
     """
 
     ours: Interval | None
@@ -51,6 +55,12 @@ class ResultCell:
     n_rows: int
     paper: float | None
     against: AgainstControl | None = None
+
+    @property
+    def too_few(self) -> str:
+        """Why there is no interval and no comparison: ``too few subjects (4)``; else empty."""
+        few = 0 < self.n_subjects < FEWEST_SUBJECTS
+        return f"too few subjects ({self.n_subjects})" if few else ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,12 @@ class ResultTable:
     def compared(self) -> tuple[ResultRow, ...]:
         """Rows with a comparison to a control."""
         return tuple(row for row in self.rows if any(cell.against for cell in row.cells))
+
+    @property
+    def subjects(self) -> tuple[int, ...]:
+        """How many each column has; 0 where nothing was run."""
+        by_column = zip(*(row.cells for row in self.rows), strict=True)
+        return tuple(max(cell.n_subjects for cell in cells) for cells in by_column)
 
     @property
     def best_controls(self) -> tuple[str, ...]:
@@ -165,11 +181,12 @@ def _result_table(
         answers = given.answers.get(at)
         if answers is None:
             return ResultCell(None, {}, 0, 0, told)
-        accuracy = contrast(given.answers, {at: 1.0}, n_resamples=n_resamples, seed=seed)
+        n_subjects = len(set(answers.subjects))
+        found = contrast(given.answers, {at: 1.0}, n_resamples=n_resamples, seed=seed).estimate
         return ResultCell(
-            accuracy.estimate,
+            found if n_subjects >= FEWEST_SUBJECTS else Interval(found.value, math.nan, math.nan),
             dict(zip(answers.seeds, answers.by_seed, strict=True)),
-            len(set(answers.subjects)),
+            n_subjects,
             len(answers.subjects),
             told,
             against.get(at),
@@ -191,12 +208,15 @@ def _result_table(
 def _against_controls(
     given: TableAnswers, n_resamples: int, seed: int
 ) -> dict[Cell, AgainstControl]:
-    """Each model's cell against the best control of its column, corrected over all of them."""
+    """Each model's cell against the best control of its column, corrected over all of them.
+
+    Columns of too few subjects are not compared.
+    """
     best = {column: _best_control(given, column) for column in given.columns_of()}
     alone = {
         cell: AgainstControl(control.row, found, found.p)
-        for cell in given.answers
-        if cell.row in given.models
+        for cell, answers in given.answers.items()
+        if cell.row in given.models and len(set(answers.subjects)) >= FEWEST_SUBJECTS
         for control in [best[cell.column]]
         if control is not None
         for found in [
@@ -208,7 +228,7 @@ def _against_controls(
 
 
 def _best_control(given: TableAnswers, column: str) -> Cell | None:
-    cells = [Cell(row, column) for row in given.controls]
+    cells = [Cell(row, column) for row in given.controls if row not in ORACLES]
     scored = {c: float(given.answers[c].correct.mean()) for c in cells if c in given.answers}
     return max(scored, key=lambda c: scored[c]) if scored else None
 

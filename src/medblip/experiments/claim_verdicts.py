@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from medblip.evaluation.over_seeds import Cell, Contrast, contrast
 from medblip.evaluation.paired_tests import holm
+from medblip.evaluation.subgroups import FEWEST_SUBJECTS
 from medblip.evaluation.verdicts import p_value, points, span
 from medblip.experiments.aggregate import RESAMPLES
 from medblip.experiments.claims import Claim, claims_of
@@ -51,10 +52,19 @@ class MeasuredStep:
         said += f"{points(d.value)} points ({span(d, 100, 1)}, {p_value(self.p)})"
         if self.paper is not None:
             said += f"; in the paper {points(self.paper / 100)}"
-        against = [c for c, found in self.by_column.items() if found.estimate.high < 0]
-        if against:
-            said += f"; the opposite on {', '.join(against)}"
+        if self.opposite:
+            said += f"; the opposite on {', '.join(self.opposite)}"
         return said + "."
+
+    @property
+    def opposite(self) -> tuple[str, ...]:
+        """Test sets that say so beyond chance, p after Holm's correction over the test sets."""
+        corrected = holm({column: found.p for column, found in self.by_column.items()})
+        return tuple(
+            column
+            for column, found in self.by_column.items()
+            if found.estimate.high < 0 and corrected[column] < SIGNIFICANT
+        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,8 @@ def verdict_of(
 ) -> ClaimVerdict:
     """One claim, put to the answers of its table; not decided where it has no steps."""
     if given is None or not claim.steps:
-        text = "Not all that it compares was run."
+        enough = " on a test set of enough subjects" if claim.left_out else ""
+        text = " ".join([f"Not all that it compares was run{enough}.", *_told(claim)])
         return ClaimVerdict(claim.table, claim.text, "not decided", text, ())
     answers = given.answers
 
@@ -133,11 +144,20 @@ def verdict_of(
         )
         for step in claim.steps
     )
-    parts = [step.text for step in measured]
+    parts = [*(step.text for step in measured), *_told(claim)]
     seeds = min(step.pooled.n_seeds for step in measured)
     if seeds < ENOUGH_SEEDS:
         parts.append(f"Fewest seeds of a setting: {seeds}; {ENOUGH_SEEDS} are needed to decide.")
     return ClaimVerdict(claim.table, claim.text, _answer(measured), " ".join(parts), measured)
+
+
+def _told(claim: Claim) -> list[str]:
+    """What a reader must know beside the numbers."""
+    said = [claim.caveat] if claim.caveat and claim.steps else []
+    if claim.left_out:
+        sets = ", ".join(f"{column} ({n} subjects)" for column, n in claim.left_out.items())
+        said.append(f"Left out, as under {FEWEST_SUBJECTS} subjects decide nothing: {sets}.")
+    return said
 
 
 def _answer(steps: Sequence[MeasuredStep]) -> Answer:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from medblip.evaluation.over_seeds import Cell, difference, mean_difference
+from medblip.evaluation.subgroups import FEWEST_SUBJECTS
 from medblip.experiments.paper_tables import (
     CONDITIONS,
     FROZEN,
@@ -36,6 +37,10 @@ UNSEEN = "Cohorts that training saw are answered better than those it did not"
 ENCODERS = "The full model is better than an image encoder with a linear head"
 ORDERS = "The prompt with image and text before the question is the better one"
 LOSSES = "Both ITC losses are better than that of image and record alone"
+RECORD_IN_IT = (
+    "The full model reads the record as well, the encoders see the image alone: the difference is "
+    "the record's as much as the image's."
+)
 
 
 class Step(NamedTuple):
@@ -60,12 +65,18 @@ class Claim(NamedTuple):
     Attributes:
         table: of the paper.
         text: the claim in words.
-        steps: what must be so; empty where not all that it compares was run.
+        steps: what must be so, over test sets of enough subjects; empty where not all that it
+            compares was run on one.
+        left_out: test sets of too few subjects, where one person would weigh as much as many
+            elsewhere -> how many subjects they have.
+        caveat: what else stands in the difference, as a sentence.
     """
 
     table: int
     text: str
     steps: tuple[Step, ...]
+    left_out: Mapping[str, int] = {}
+    caveat: str = ""
 
 
 def claims_of(
@@ -82,7 +93,9 @@ def claims_of(
     """
     return [
         *_table_2(tables.get(2), LANGUAGE_MODELS | dict(titles or {}), stand_ins or {}),
-        _claim(4, tables.get(4), ENCODERS, ((QFORMER, FULL), (VIT, FULL)), titles),
+        _claim(4, tables.get(4), ENCODERS, ((QFORMER, FULL), (VIT, FULL)), titles)._replace(
+            caveat=RECORD_IN_IT
+        ),
         _claim(5, tables.get(5), ORDERS, ((QUESTION_FIRST, IMAGE_TEXT_FIRST),), titles),
         _claim(6, tables.get(6), LOSSES, ((ITC_RECORD, ITC_BOTH),), titles),
     ]
@@ -98,12 +111,13 @@ def _table_2(
     if given is None or not models:
         return [Claim(2, CHAIN, ()), Claim(2, UNSEEN, ())]
     claims: list[Claim] = []
+    small = too_small(given)
     for model in models:
         name = titles.get(model, model)
         pairs = pairwise(f"{model}.{how}" for how in (TEXT_ONLY, FROZEN, LORA))
         claims.append(_claim(2, given, f"{CHAIN}: {name}", tuple(pairs), None, stand_ins))
         unseen = _unseen_step(given, f"{model}.{LORA}", stand_ins)
-        claims.append(Claim(2, f"{UNSEEN}: {name}, LoRA", (unseen,) if unseen else ()))
+        claims.append(Claim(2, f"{UNSEEN}: {name}, LoRA", (unseen,) if unseen else (), small))
     return claims
 
 
@@ -120,7 +134,20 @@ def _claim(
         return Claim(table, claim, ())
     steps = [_step(table, given, *pair, titles or {}, stand_ins or {}) for pair in pairs]
     complete = [step for step in steps if step is not None]
-    return Claim(table, claim, tuple(complete) if len(complete) == len(steps) else ())
+    whole = tuple(complete) if len(complete) == len(steps) else ()
+    return Claim(table, claim, whole, too_small(given))
+
+
+def too_small(given: TableAnswers) -> dict[str, int]:
+    """Columns of too few subjects, with how many they have."""
+    subjects = {cell.column: len(set(a.subjects)) for cell, a in given.answers.items()}
+    return {column: n for column, n in subjects.items() if n < FEWEST_SUBJECTS}
+
+
+def _counted(given: TableAnswers, *rows: str) -> list[str]:
+    """Columns of enough subjects that all of ``rows`` have answered."""
+    small = too_small(given)
+    return [column for column in given.columns_of(*rows) if column not in small]
 
 
 def _step(
@@ -131,8 +158,8 @@ def _step(
     titles: Mapping[str, str],
     stand_ins: Mapping[str, str],
 ) -> Step | None:
-    """The mean difference over the columns that both have answered; None without any."""
-    columns = given.columns_of(worse, better)
+    """The mean difference over the columns that both answered and count; None without any."""
+    columns = _counted(given, worse, better)
     if not columns:
         return None
     paper = PAPER_TABLES[table]
@@ -149,7 +176,7 @@ def _step(
 def _unseen_step(given: TableAnswers, row: str, stand_ins: Mapping[str, str]) -> Step | None:
     """Seen minus unseen columns, compared only where they have as many labels to choose from."""
     paper = PAPER_TABLES[2]
-    there = [_column(paper, name) for name in given.columns_of(row)]
+    there = [_column(paper, name) for name in _counted(given, row)]
     kinds = [k for k in dict.fromkeys(c.labels for c in there) if _both_kinds(there, k)]
     if not kinds:
         return None

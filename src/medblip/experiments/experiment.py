@@ -9,7 +9,6 @@ from pathlib import Path
 
 from medblip.experiments.aggregate import RESAMPLES
 from medblip.experiments.analyses.analyse import Analyst
-from medblip.experiments.code_state import code_state
 from medblip.experiments.columns import columns_of
 from medblip.experiments.hours import Hours
 from medblip.experiments.kept import Kept
@@ -156,7 +155,7 @@ def experiment(
     wanted = WHAT if plan.what == ALL else [plan.what]
     asked = question_results(study, kept, trials, wanted, cubes)
     counted = [table_1(study)] if plan.what in (COUNTED, ALL) else []
-    facts = _facts(plan, study, trials, hours) if trials else {"code": code_state()}
+    facts = _facts(plan, study, trials, runner) if trials else {"code": runner.code}
     if any(map(asks_questions, plan.trials)):
         facts["questions asked"] = asked.asked if asked else "none"
     return write_outcome(
@@ -201,19 +200,21 @@ def listed(plan: Plan) -> list[Listed]:
     ]
 
 
-def _facts(plan: Plan, study: Study, trials: Sequence[Trial], hours: Hours) -> dict[str, str]:
+def _facts(plan: Plan, study: Study, trials: Sequence[Trial], runner: Runner) -> dict[str, str]:
     device = pick_device()
     recipe = trials[0].recipe
+    finished = [t for t in distinct(trials) if runner.kept.records(t) is not None]
     known = environment(device, resolve_precision(recipe.precision, device))
     sizes = [
         f"{c.name} {len(c.examples)} ({len(set(c.subjects))} subjects)" for c in columns_of(study)
     ]
     return {
-        "code": code_state(),
+        "code": runner.code,
+        "code of the trials": runner.hours.codes(finished) or "none ended",
         "recipe size": plan.size,
         "seeds": ", ".join(map(str, plan.seeds)),
         "trials": str(len(distinct(trials))),
-        "hours, training and scoring": f"{hours.total:.2f}",
+        "hours, training and scoring": f"{runner.hours.total:.2f}",
         "training sessions": str(len(study.examples("train", recipe.sessions))),
         "scans tested on": "; ".join(sizes),
         **{name: str(known[name]) for name in SHOWN_FACTS},

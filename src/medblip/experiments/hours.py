@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,10 +59,23 @@ class Hours:
             self._write()
 
     def fail(self, trial: Trial, error: str) -> None:
-        """Note why a trial failed; empty for one that did not."""
+        """Note why a trial failed."""
         entry = self._entry(trial)
         entry["error"] = error
         self._write()
+
+    def end(self, trial: Trial, code: str) -> None:
+        """Note that a trial ended, and by which code; see `medblip.experiments.code_state`."""
+        entry = self._entry(trial)
+        entry |= {"error": "", "code": code}
+        self._write()
+
+    def codes(self, trials: Iterable[Trial]) -> str:
+        """How many of some ended trials each state of the code ran: ``... 0123abc: 13 trials``."""
+        counts = Counter(str(self.of(trial).get("code", "")) for trial in trials)
+        unknown = counts.pop("", 0)
+        told = [f"{code}: {n} trial{'s' * (n != 1)}" for code, n in counts.items()]
+        return "; ".join([*told, *([f"not recorded: {unknown}"] if unknown else [])])
 
     @staticmethod
     def seconds(entry: Mapping[str, Any]) -> float:

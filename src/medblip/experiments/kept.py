@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from medblip.errors import UsageError
 from medblip.experiments.json_file import read_kept
@@ -13,6 +14,7 @@ from medblip.experiments.matrix import ASKED
 from medblip.experiments.paper_tables import PAPER_TABLES
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import CONTROL_TITLES
+from medblip.experiments.study_controls import VERSION
 from medblip.experiments.trials import Trial
 from medblip.storage import write_json, write_text
 from medblip.study.soundness import table_hashes
@@ -24,6 +26,7 @@ RECORDS_FILE = "records.jsonl"
 RUNS_FOLDER = "runs"
 CONTROLS_FILE = "simple_controls.json"
 ANY_TABLE = min(PAPER_TABLES)  # that simple controls are kept under
+_AGAIN = "delete it: the same command answers it again"
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,36 @@ class Kept:
         """Write a trial's answers: from now on it is finished."""
         _write(self._file(trial), records)
 
-    def simple_controls(self) -> list[RunRecord] | None:
-        """Answers of the simple models, of `ANY_TABLE`."""
-        return _read(self.folder / CONTROLS_FILE)
+    def simple_controls(self, inputs: Sequence[str] | None = None) -> list[RunRecord] | None:
+        """Answers of the simple models, of `ANY_TABLE`.
 
-    def keep_simple_controls(self, records: Sequence[RunRecord]) -> None:
-        _write(self.folder / CONTROLS_FILE, records)
+        None where there are none, or they were made by another version of the program.
+
+        Args:
+            inputs: see `control_inputs`; those made from others are none either. None: from any.
+        """
+        file = self.folder / CONTROLS_FILE
+        if not file.exists():
+            return None
+
+        def read(value: Any) -> list[RunRecord] | None:
+            if isinstance(value, list):  # written before versions were
+                value = {"version": 0, "inputs": [], "records": value}
+            records = _records(value["records"], file)
+            current = value["version"] == VERSION
+            return records if current and inputs in (None, value["inputs"]) else None
+
+        return read_kept(file, read, _AGAIN)
+
+    def keep_simple_controls(self, records: Sequence[RunRecord], inputs: Sequence[str]) -> None:
+        """With what they depend on: the version of the program, and ``inputs``."""
+        told = {
+            "version": VERSION,
+            "inputs": list(inputs),
+            "controls": list(dict.fromkeys(r.row for r in records)),
+            "records": [record.as_dict() for record in records],
+        }
+        write_json(self.folder / CONTROLS_FILE, told)
 
     def gather(self, trials: Iterable[Trial]) -> list[RunRecord]:
         """All records of all trials so far, with the simple controls in every table of diagnoses.
@@ -116,11 +143,11 @@ def _order(record: RunRecord) -> int:
 def _read(file: Path) -> list[RunRecord] | None:
     if not file.exists():
         return None
-    return read_kept(
-        file,
-        lambda values: [RunRecord.from_dict(value, file.name) for value in values],
-        "delete it: the same command answers it again",
-    )
+    return read_kept(file, lambda values: _records(values, file), _AGAIN)
+
+
+def _records(values: Iterable[Any], file: Path) -> list[RunRecord]:
+    return [RunRecord.from_dict(value, file.name) for value in values]
 
 
 def _write(file: Path, records: Sequence[RunRecord]) -> None:

@@ -18,6 +18,7 @@ from medblip.experiments.records import RunRecord, answers_by_table
 from medblip.experiments.results_file import write_results
 from medblip.experiments.runner import Failure
 from medblip.experiments.simple_controls import CONTROL_TITLES
+from medblip.experiments.table_notes import table_notes
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 
 PAGE_FILE = "experiments.html"
@@ -89,7 +90,7 @@ def write_outcome(
     """
     titles = {**CONTROL_TITLES, **size.titles}
     found_tables = result_tables(records, titles, size.stand_ins, n_resamples=n_resamples)
-    tables = [replace(t, notes=_notes(size, t.paper.number)) for t in found_tables]
+    tables = [replace(t, notes=(*table_notes(t), *_notes(size, t))) for t in found_tables]
     answers = answers_by_table(records)
     found = claim_verdicts(answers, titles, size.stand_ins, n_resamples=n_resamples)
     told = [*(claim for claim in found if claim.table in asked), *more_claims]
@@ -110,8 +111,8 @@ def write_outcome(
     return outcome
 
 
-def _notes(size: Size, table: int) -> tuple[str, ...]:
-    return tuple(filter(None, (size.notes.get(table, ""), size.means_nothing)))
+def _notes(size: Size, table: ResultTable) -> tuple[str, ...]:
+    return tuple(filter(None, (size.notes.get(table.paper.number, ""), size.means_nothing)))
 
 
 def _decidable(claim: ClaimVerdict, size: Size) -> ClaimVerdict:

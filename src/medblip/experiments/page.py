@@ -11,6 +11,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from medblip import notice, storage
 from medblip.evaluation import verdicts
 from medblip.evaluation.report import png_uri
+from medblip.evaluation.subgroups import FEWEST_SUBJECTS
 from medblip.experiments import table_text
 from medblip.experiments.aggregate import ResultTable
 from medblip.experiments.analyses.part import Part
@@ -80,6 +81,7 @@ def render_page(page: ExperimentsPage) -> str:
     return environment.get_template("experiments.html.jinja").render(
         page=page,
         tones=TONES,
+        fewest_subjects=FEWEST_SUBJECTS,
         research_use=notice.RESEARCH_USE,
         simulated_data=notice.SIMULATED_DATA,
     )

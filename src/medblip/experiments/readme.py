@@ -132,7 +132,9 @@ def _cell(cell: Mapping[str, Any]) -> str:
     if accuracy is not None:
         ends = (math.nan if accuracy[end] is None else accuracy[end] for end in ("low", "high"))
         ours = Interval(accuracy["value"], *ends)
-    return cell_text(ResultCell(ours, {}, 0, 0, cell["paper_percent"]))
+    return cell_text(
+        ResultCell(ours, {}, cell["n_subjects"], cell["n_rows"], cell["paper_percent"])
+    )
 
 
 def _claims(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -151,6 +153,8 @@ def _origin(results: Mapping[str, Any], link: str) -> str:
 def _origins(results: Mapping[str, Any], link: str) -> Iterator[str]:
     yield f"Made on {results['created']} by {results['facts']['code']}, in {results['hours']:.1f}"
     yield f"hours of training and scoring: `{results['command']}`; numbers in [{link}]({link})."
+    if "code of the trials" in results["facts"]:
+        yield f"Trained and tested by {results['facts']['code of the trials']}."
     if results["failed"]:
         yield f"{len(results['failed'])} trials failed and are missing above."
 

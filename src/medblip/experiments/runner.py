@@ -6,16 +6,17 @@ import gc
 import shutil
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medblip.errors import MedBlipError
+from medblip.experiments.code_state import code_state
 from medblip.experiments.columns import ColumnSet, columns_of
 from medblip.experiments.hours import Hours
 from medblip.experiments.kept import ANY_TABLE, Kept
 from medblip.experiments.questions_study import asks_questions
 from medblip.experiments.scoring import Caches, records_of
-from medblip.experiments.study_controls import study_controls
+from medblip.experiments.study_controls import control_inputs, study_controls
 from medblip.experiments.trials import Trial, distinct
 from medblip.storage import write_text
 from medblip.study.soundness import require_sound
@@ -46,6 +47,7 @@ class Runner:
         accept_audit, accept_changes: see `medblip.training.run.train`.
         say: gets one line a trial.
         progress: show bars.
+        code: that runs; told beforehand, since files may change while trials run.
     """
 
     study: Study
@@ -56,6 +58,7 @@ class Runner:
     accept_changes: Sequence[str] = ()
     say: Callable[[str], None] = lambda line: None
     progress: bool = True
+    code: str = field(default_factory=code_state)
 
     def run(self, trials: Sequence[Trial]) -> list[Failure]:
         """Run what is not finished. One that fails is noted, and the next one begins.
@@ -72,7 +75,7 @@ class Runner:
         self.kept.claim(self.study)
         if not trials:
             return []
-        columns = columns_of(self.study)
+        columns = columns_of(self.study)  # without anybody to test on, no trial begins
         if not all(map(asks_questions, trials)):
             self._simple_controls(columns)
         todo = [t for t in distinct(trials) if self.kept.records(t) is None]
@@ -81,17 +84,18 @@ class Runner:
         failures: list[Failure] = []
         for number, trial in enumerate(todo, start=1):
             self.say(self._heading(trial, number, todo, finished))
-            failure = self._attempt(trial, columns)
+            failure = self._attempt(trial)
             failures += [failure] if failure else []
             finished += [] if failure else [trial]
             self.kept.write_records(self.kept.gather(trials))
         return failures
 
     def _simple_controls(self, columns: Sequence[ColumnSet]) -> None:
-        if self.kept.simple_controls() is None:
+        inputs = control_inputs(self.study)
+        if self.kept.simple_controls(inputs) is None:
             self.say("Simple models of the study")
             found = study_controls(self.study, columns, self.caches.cubes, ANY_TABLE)
-            self.kept.keep_simple_controls(found)
+            self.kept.keep_simple_controls(found, inputs)
 
     def _heading(
         self, trial: Trial, number: int, todo: Sequence[Trial], finished: Sequence[Trial]
@@ -102,9 +106,9 @@ class Runner:
             f"[{number}/{len(todo)}] {trial.title}; {self.hours.total:.1f} h spent so far, {told}"
         )
 
-    def _attempt(self, trial: Trial, columns: Sequence[ColumnSet]) -> Failure | None:
+    def _attempt(self, trial: Trial) -> Failure | None:
         try:
-            self._run(trial, columns)
+            self._run(trial)
         except StoppedError as error:
             folder = str(self.kept.folder)
             fix = "the same command goes on from here"
@@ -113,10 +117,10 @@ class Runner:
             return self._failed(trial, error)
         finally:
             gc.collect()  # a model in a cycle of references would stay beside the next one
-        self.hours.fail(trial, "")
+        self.hours.end(trial, self.code)
         return None
 
-    def _run(self, trial: Trial, columns: Sequence[ColumnSet]) -> None:
+    def _run(self, trial: Trial) -> None:
         run, caches = self.kept.run(trial), self._caches(trial)
         with self.hours.timing(trial, "training_s"):
             train(
@@ -130,7 +134,7 @@ class Runner:
                 progress=self.progress,
             )
         with self.hours.timing(trial, "scoring_s"):
-            records = records_of(trial, run, self.study, columns, caches, progress=self.progress)
+            records = records_of(trial, run, self.study, caches, progress=self.progress)
         self.kept.keep(trial, records)
         _tidy(run)
 

@@ -12,7 +12,7 @@ from medblip.evaluation.controls import Condition
 from medblip.evaluation.evaluate import SCORES_FOLDER, load_scorer
 from medblip.evaluation.kept_scores import KeptScores
 from medblip.evaluation.pairing import PairRule, partners
-from medblip.experiments.columns import ColumnSet, everyone
+from medblip.experiments.columns import ColumnSet, columns_of, everyone
 from medblip.experiments.image_head import head_scores
 from medblip.experiments.questions_scoring import question_records
 from medblip.experiments.records import Role, RunRecord
@@ -45,7 +45,6 @@ def records_of(
     trial: Trial,
     run: Path,
     study: Study,
-    columns: Sequence[ColumnSet],
     caches: Caches,
     *,
     progress: bool = True,
@@ -53,8 +52,12 @@ def records_of(
     """What the model of a finished run answers, and its controls where the setting wants them.
 
     Scores are kept in the run's folder, so that what was interrupted goes on.
+
+    Args:
+        study: as it was prepared; the trial is tested on what it was trained on.
     """
-    study = study.dropping_label_defining_fields(trial.recipe.record.drop_label_defining_fields)
+    study = trial.study(study)
+    columns = columns_of(study)
     if trial.setting.readout in ("image_tokens", "queries"):
         return _by_head(trial, run, study, columns, caches, progress)
     if trial.setting.readout == QUESTIONS:

@@ -24,8 +24,8 @@ MODEL_CONTROLS = {
     "control.record": "Record only",
     "control.image": "Image only",
     "control.other_image": "Another subject's image",
-    "control.other_image_same_label": "Another subject's image, same label",
-    "control.other_image_other_label": "Another subject's image, another label",
+    "control.other_image_same_label": "Another subject's image, same label (uses the label)",
+    "control.other_image_other_label": "Another subject's image, another label (uses the label)",
     "control.blank_image": "Blank image, announced",
 }
 SIMPLE_CONTROLS = {
@@ -33,7 +33,7 @@ SIMPLE_CONTROLS = {
     "control.fields": "Logistic regression: all record fields",
     "control.plain_fields": "Logistic regression: record fields without label-defining ones",
     "control.voxels": "Logistic regression: coarse voxels",
-    "control.regions": "Logistic regression: true regional change (simulated data)",
+    "control.regions": "Logistic regression: true regional change (simulated data; uses the truth)",
 }
 # Of Table 3, beside those of the model that it has in common with the others.
 QUESTION_CONTROLS = {
@@ -41,6 +41,11 @@ QUESTION_CONTROLS = {
     "control.wording": "Commonest answer to the wording",
     "control.words": "Logistic regression: words of the question",
 }
+# They are told what nobody knows of a new scan: its label, or what the simulator did to it. So they
+# are shown, but are never the best control, which a model is measured against.
+ORACLES = frozenset(
+    {"control.other_image_same_label", "control.other_image_other_label", "control.regions"}
+)
 CONTROL_TITLES = MODEL_CONTROLS | SIMPLE_CONTROLS | QUESTION_CONTROLS
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from medblip.errors import InputError
 from medblip.evaluation.evaluate import label_array
@@ -17,7 +18,7 @@ from medblip.evaluation.simple_models import (
     downsample_cube,
     field_matrix,
 )
-from medblip.experiments.columns import ColumnSet, everyone
+from medblip.experiments.columns import ColumnSet, columns_of, everyone
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import control_record, fit_controls
 from medblip.study.labels import LABELS
@@ -25,6 +26,8 @@ from medblip.study.record import FIELDS
 from medblip.study.study import Example, Study
 from medblip.volumes import map_cube_array
 from medblip.vqa.truth_tables import state_key, states_of
+
+VERSION = 1  # raised where the answers of a simple model change, so that kept ones are made again
 
 
 def study_controls(
@@ -59,10 +62,27 @@ def fitted_controls(
         InputError: training holds one label only, or a cube is damaged.
     """
     train = study.examples("train")
-    fields = [name for name in FIELDS if any(name in e.fields for e in train)]
+    fields = _fields(train)
     tables = [_features(rows, fields, cubes) for rows in (train, tested)]
     regions = _regions(study, train, tested, tables)
     return fit_controls(tables[0], tables[1], regions), tables[1]
+
+
+def control_inputs(study: Study) -> list[str]:
+    """What the simple controls are fitted on besides voxels: fields, and the truth of a study.
+
+    Once there is more, as a truth that was moved back, there are more controls.
+
+    Raises:
+        InputError: nobody is tested on.
+    """
+    train, tested = study.examples("train"), everyone(columns_of(study))
+    known = all(_known_regions(study, rows) is not None for rows in (train, tested))
+    return [*_fields(train), *(["true regional change"] if known else [])]
+
+
+def _fields(train: Sequence[Example]) -> list[str]:
+    return [name for name in FIELDS if any(name in e.fields for e in train)]
 
 
 def _features(examples: Sequence[Example], fields: Sequence[str], cubes: Path) -> FeatureTable:
@@ -90,16 +110,23 @@ def _regions(
     tables: Sequence[FeatureTable],
 ) -> tuple[FeatureTable, FeatureTable] | None:
     """The true change of regions in the place of fields, where the study's truth is at hand."""
-    states = states_of(study)
     parts = []
     for examples, table in zip((train, tested), tables, strict=True):
-        rows = [states.get(state_key(e.participant_id, e.session_id)) for e in examples]
-        known = [row for row in rows if row is not None]
-        if len(known) < len(rows):
+        regions = _known_regions(study, examples)
+        if regions is None:
             return None
-        try:
-            regions = region_matrix(known)
-        except InputError:
-            return None  # a truth of another kind
         parts.append(replace(table, fields=regions, voxels=None))
     return parts[0], parts[1]
+
+
+def _known_regions(study: Study, examples: Sequence[Example]) -> pd.DataFrame | None:
+    """See `region_matrix`; None where somebody's truth is missing or of another kind."""
+    states = states_of(study)
+    rows = [states.get(state_key(e.participant_id, e.session_id)) for e in examples]
+    known = [row for row in rows if row is not None]
+    if len(known) < len(rows):
+        return None
+    try:
+        return region_matrix(known)
+    except InputError:
+        return None

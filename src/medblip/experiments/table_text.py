@@ -45,11 +45,16 @@ def markdown_table(table: ResultTable, control_titles: Mapping[str, str] | None 
 
 
 def cell_text(cell: ResultCell) -> str:
-    """``73.3 (68.0 to 78.1) [78.7]``; a dash where neither was run nor is known."""
+    """``73.3 (68.0 to 78.1) [78.7]``; a dash where neither was run nor is known.
+
+    Of a test set that is too small ``75.0, too few subjects (4)``.
+    """
     parts = []
     if cell.ours is not None:
         parts.append(f"{cell.ours.value * 100:.1f}")
-        if not math.isnan(cell.ours.low):
+        if cell.too_few:
+            parts[0] += f", {cell.too_few}"
+        elif not math.isnan(cell.ours.low):
             parts.append(f"({span(cell.ours, 100, 1)})")
     if cell.paper is not None:
         parts.append(f"[{cell.paper:.1f}]")
@@ -57,9 +62,12 @@ def cell_text(cell: ResultCell) -> str:
 
 
 def against_text(cell: ResultCell) -> str:
-    """``+4.2 points (1.0 to 7.4, p = 0.020)``; empty where nothing was compared."""
+    """``+4.2 points (1.0 to 7.4, p = 0.020)``; empty where nothing was compared.
+
+    Of a test set that is too small, that it is.
+    """
     if cell.against is None:
-        return ""
+        return cell.too_few
     d = cell.against.difference.estimate
     return f"{points(d.value)} points ({span(d, 100, 1)}, {p_value(cell.against.p)})"
 
@@ -77,7 +85,11 @@ def seeds_run(table: ResultTable) -> str:
 
 
 def _head(table: ResultTable) -> list[str]:
-    return [_line("", table.columns), f"|---|{'---:|' * len(table.columns)}"]
+    heads = [
+        f"{name} ({n:,} subjects)" if n else name
+        for name, n in zip(table.columns, table.subjects, strict=True)
+    ]
+    return [_line("", heads), f"|---|{'---:|' * len(table.columns)}"]
 
 
 def _line(title: str, cells: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from medblip.experiments.paper_tables import table_name
 from medblip.recipe import Recipe, load_recipe
+from medblip.study.study import Study
 
 Readout = Literal["image_and_record", "record", "image_tokens", "queries", "questions"]
 QUESTIONS: Readout = "questions"
@@ -83,6 +84,12 @@ class Trial:
         s = self.setting
         values = [*s.lengths, *self.overrides, *s.changes, f"seed={self.seed}"]
         return load_recipe(s.recipe, values)
+
+    def study(self, prepared: Study) -> Study:
+        """What it is trained and tested on: a study, without the fields that its recipe drops."""
+        return prepared.dropping_label_defining_fields(
+            self.recipe.record.drop_label_defining_fields
+        )
 
     @cached_property
     def run(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from medblip.errors import InputError
 from medblip.study.study import Example, Study
-from medblip.vqa.dialogues import each_turn
+from medblip.vqa.dialogues import KIND, each_turn
 from medblip.vqa.priors import visits_of
 from medblip.vqa.question_file import QUESTIONS_FILE, read_questions
 from medblip.vqa.questions import Question, SessionImage
@@ -46,11 +46,11 @@ def by_session(questions: Iterable[Question]) -> dict[SessionKey, list[Question]
 
 
 def unrolled(question: Question) -> Iterator[Question]:
-    """Each turn of an open dialogue as a question of its own; any other question as it is.
+    """Each turn of a dialogue as a question of its own; any other question as it is.
 
-    The turns before a closed question have no choices of their own, and stay its context.
+    The turns before a two-turn case, open or closed, say nothing of the scan and stay its context.
     """
-    if question.turns and not question.choices:
+    if question.kind == KIND and not question.choices:
         yield from each_turn(question)
     else:
         yield question

@@ -30,6 +30,8 @@ from medblip.experiments.kept import Kept
 from medblip.experiments.paper_tables import LOW_DATA
 from medblip.experiments.records import RunRecord
 from medblip.experiments.scoring import Caches
+from medblip.experiments.study_controls import VERSION as SIMPLE_VERSION
+from medblip.experiments.study_controls import control_inputs
 from medblip.experiments.trials import Trial, distinct
 from medblip.storage import write_text
 from medblip.study.study import Study
@@ -47,18 +49,31 @@ class _Analysis(Generic[Kind]):
 
     key: str
     title: str
+    version: int
     kind: type[Kind]
     part: Callable[[Kind], Part]
 
 
-_DECISIONS = _Analysis(decisions.KEY, decisions.TITLE, decisions.AllDecisions, decisions.part)
-_CALIBRATION = _Analysis(
-    calibration.KEY, calibration.TITLE, calibration.Calibration, calibration.part
+_DECISIONS = _Analysis(
+    decisions.KEY, decisions.TITLE, decisions.VERSION, decisions.AllDecisions, decisions.part
 )
-_SELECTIVE = _Analysis(selective.KEY, selective.TITLE, selective.Selective, selective.part)
-_GROUPS = _Analysis(groups.KEY, groups.TITLE, groups.Subgroups, groups.part)
-_PERTURBED = _Analysis(perturbed.KEY, perturbed.TITLE, perturbed.Perturbed, perturbed.part)
-_LOW_DATA = _Analysis(low_data.KEY, low_data.TITLE, low_data.LowData, low_data.part)
+_CALIBRATION = _Analysis(
+    calibration.KEY,
+    calibration.TITLE,
+    calibration.VERSION,
+    calibration.Calibration,
+    calibration.part,
+)
+_SELECTIVE = _Analysis(
+    selective.KEY, selective.TITLE, selective.VERSION, selective.Selective, selective.part
+)
+_GROUPS = _Analysis(groups.KEY, groups.TITLE, groups.VERSION, groups.Subgroups, groups.part)
+_PERTURBED = _Analysis(
+    perturbed.KEY, perturbed.TITLE, perturbed.VERSION, perturbed.Perturbed, perturbed.part
+)
+_LOW_DATA = _Analysis(
+    low_data.KEY, low_data.TITLE, low_data.VERSION, low_data.LowData, low_data.part
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +118,7 @@ class Analyst:
             yield Part("full_model", "Analyses of the full model", said)
             return
         runs, few, n = self.runs, self.runs[: self.perturbed_runs], self.n_resamples
-        yield self._done(_DECISIONS, runs, self._decisions)
+        yield self._done(_DECISIONS, runs, self._decisions, beside=self._simple)
         yield self._done(_CALIBRATION, runs, lambda: calibration.calibration(self.answers, n))
         yield self._done(_SELECTIVE, runs, lambda: selective.selective(self.answers, n))
         yield self._done(_GROUPS, runs, lambda: groups.subgroups(self.answers, self.study, n))
@@ -121,6 +136,7 @@ class Analyst:
                 _LOW_DATA,
                 [self._scored(trial) for trial in shares if self._finished(trial)],
                 lambda: low_data.low_data(self.records, train, self.n_resamples),
+                beside=self._simple,
             )
 
     @cached_property
@@ -130,18 +146,28 @@ class Analyst:
         return [self._scored(trial) for trial in sorted(full, key=lambda trial: trial.seed)]
 
     @cached_property
+    def shown(self) -> Study:
+        """The study as the full model's runs saw it: fields that an override drops, all drop."""
+        return self.runs[0].trial.study(self.study)
+
+    @cached_property
     def columns(self) -> list[ColumnSet]:
-        return columns_of(self.study)
+        return columns_of(self.shown)
 
     @cached_property
     def answers(self) -> Answers:
         return read_answers(
-            self.runs, self.study, self.columns, self.caches, progress=self.progress
+            self.runs, self.shown, self.columns, self.caches, progress=self.progress
         )
 
     def _decisions(self) -> decisions.AllDecisions:
-        simple = simple_answers(self.study, self.columns, self.caches.cubes)
+        simple = simple_answers(self.study, columns_of(self.study), self.caches.cubes)
         return decisions.decisions(self.answers, simple, self.n_resamples)
+
+    @cached_property
+    def _simple(self) -> list[str]:
+        """What the simple models depend on."""
+        return [f"simple models {SIMPLE_VERSION}", *control_inputs(self.study)]
 
     def _finished(self, trial: Trial) -> bool:
         return self.kept.records(trial) is not None
@@ -150,17 +176,23 @@ class Analyst:
         return ScoredRun(trial, self.kept.run(trial))
 
     def _done(
-        self, analysis: _Analysis[Kind], runs: Sequence[ScoredRun], make: Callable[[], Kind]
+        self,
+        analysis: _Analysis[Kind],
+        runs: Sequence[ScoredRun],
+        make: Callable[[], Kind],
+        beside: Sequence[str] = (),
     ) -> Part:
-        """An analysis, or why there is none."""
-        on = [*(run.trial.run for run in runs), f"{self.n_resamples} resamples"]
+        """An analysis, or why there is none; ``beside`` is what it depends on besides the runs."""
+        on = [*(run.trial.run for run in runs), f"{self.n_resamples} resamples", *beside]
 
         def make_and_tell() -> Kind:
             self.say(f"Analysis: {analysis.title}")
             return make()
 
         try:
-            found = kept_or_made(self.kept.folder, analysis.key, on, analysis.kind, make_and_tell)
+            found = kept_or_made(
+                self.kept.folder, analysis.key, analysis.version, on, analysis.kind, make_and_tell
+            )
             return analysis.part(found)
         except StoppedError:
             raise

@@ -23,6 +23,7 @@ from medblip.experiments.analyses.part import (
 from medblip.experiments.scoring import file_name
 
 KEY, TITLE = "calibration", "Whether the probabilities hold"
+VERSION = 2  # raised where its numbers change, so that kept ones are made again
 
 
 class Quality(Kept):

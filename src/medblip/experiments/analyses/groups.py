@@ -23,6 +23,7 @@ from medblip.study.schema import SESSION_KEY
 from medblip.study.study import Example, Study
 
 KEY, TITLE = "subgroups", "Subgroups"
+VERSION = 2  # raised where its numbers change, so that kept ones are made again
 ATTRIBUTES = {
     "sex": "Sex",
     "age": "Age in years",

@@ -14,7 +14,6 @@ from medblip.experiments.analyses.estimate import Kept
 from medblip.storage import write_json
 
 FOLDER = "analyses"
-VERSION = 1  # of how they are computed; another one computes anew
 _KEY_LENGTH = 12
 
 Found = TypeVar("Found", bound=Kept)
@@ -23,6 +22,7 @@ Found = TypeVar("Found", bound=Kept)
 def kept_or_made(
     folder: Path,
     name: str,
+    version: int,
     on: Sequence[str],
     kind: type[Found],
     make: Callable[[], Found],
@@ -32,11 +32,12 @@ def kept_or_made(
     Args:
         folder: of the experiment.
         name: of the analysis.
+        version: of how it is computed; another one computes anew.
         on: all that it depends on besides the study, which the folder stands for: runs, columns.
         kind: of the result.
         make: computes it.
     """
-    words = json.dumps([VERSION, *on])
+    words = json.dumps([version, *on])
     key = hashlib.sha256(words.encode()).hexdigest()[:_KEY_LENGTH]
     file = folder / FOLDER / f"{name}.{key}.json"
     if file.exists():
