@@ -84,5 +84,14 @@ def _own_sets(study: Study) -> list[ColumnSet]:
 
 def everyone(sets: Sequence[ColumnSet]) -> list[Example]:
     """Every example of some sets once."""
-    images = {(e.participant_id, e.session_id, e.image): e for s in sets for e in s.examples}
-    return list(images.values())
+    return list({_image(e): e for s in sets for e in s.examples}.values())
+
+
+def rows_among(tested: Sequence[Example], sets: Sequence[ColumnSet]) -> list[list[int]]:
+    """Of each set, the places of its examples in ``tested``, as `everyone` gives them."""
+    place = {_image(e): row for row, e in enumerate(tested)}
+    return [[place[_image(e)] for e in s.examples] for s in sets]
+
+
+def _image(example: Example) -> tuple[str, str, str]:
+    return example.participant_id, example.session_id, example.image

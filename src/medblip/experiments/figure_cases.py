@@ -13,7 +13,7 @@ from medblip.experiments.questions_lines import AskedRuns
 from medblip.study.study import Study
 from medblip.volumes import read_cube
 from medblip.volumes.slices import three_planes_png
-from medblip.vqa.facts import TOLERANCE, Fact, facts_of
+from medblip.vqa.facts import Fact, facts_of, tolerance_of
 from medblip.vqa.questions import Question, SessionImage
 
 RULE = (
@@ -51,10 +51,11 @@ class CaseMaker:
             each: of either.
             unroll: whether the turns before a question are turns of the case.
         """
-        listed = [unit for unit in units if unit]
-        right = [unit for unit in listed if all(map(self.right, unit))]
-        wrong = [unit for unit in listed if unit not in right]
-        chosen = [*evenly(right, each), *evenly(wrong, each)]
+        pools: dict[bool, list[Sequence[int]]] = {True: [], False: []}
+        for unit in units:
+            if unit:
+                pools[all(map(self.right, unit))].append(unit)
+        chosen = [unit for pool in pools.values() for unit in evenly(pool, each)]
         return [self._case(title, unit, unroll) for unit in chosen]
 
     def _case(self, title: str, unit: Sequence[int], unroll: bool) -> FigureCase:
@@ -122,7 +123,7 @@ def _agree(said: Fact, true: Fact) -> bool:
     """The same name, or a number of the same thing within the tolerance of the scores."""
     if said.value or true.value:
         return said == true
-    near = TOLERANCE.get(f"{true.kind} {true.region}", TOLERANCE[true.kind])
+    near = tolerance_of(true.kind, true.region)
     same = (said.kind, said.region, said.side) == (true.kind, true.region, true.side)
     return same and abs(said.number - true.number) <= near + 1e-9
 

@@ -39,7 +39,8 @@ RULES = {
     "one_order": "Likelihood, choices in their first order alone",
     "length_normalised": "Likelihood a token, mean over orders",
     "strict": "Strict: the text written is the answer and nothing else",
-    "lenient": "Lenient, M3D's rule: the answer's letter with a period is anywhere in the text",
+    "lenient": "Lenient, M3D's rule: the answer's letter with a period is anywhere in the text; "
+    "where no letter is, the answer's words are",
 }
 
 

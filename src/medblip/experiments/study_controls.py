@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from medblip.evaluation.simple_models import (
     downsample_cube,
     field_matrix,
 )
-from medblip.experiments.columns import ColumnSet, columns_of, everyone
+from medblip.experiments.columns import ColumnSet, columns_of, everyone, rows_among
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import control_record, fit_controls
 from medblip.study.labels import LABELS
 from medblip.study.record import FIELDS
 from medblip.study.study import Example, Study
 from medblip.volumes import map_cube_array
-from medblip.vqa.truth_tables import state_key, states_of
+from medblip.vqa.truth_tables import Key, Row, state_key, states_of
 
 VERSION = 1  # raised where the answers of a simple model change, so that kept ones are made again
 
@@ -40,10 +40,8 @@ def study_controls(
     """
     tested = everyone(columns)
     results, test = fitted_controls(study, tested, cubes)
-    row_of = {(e.participant_id, e.session_id, e.image): row for row, e in enumerate(tested)}
     records = []
-    for column in columns:
-        rows = [row_of[e.participant_id, e.session_id, e.image] for e in column.examples]
+    for column, rows in zip(columns, rows_among(tested, columns), strict=True):
         for key, result in results.items():
             asked = _among(result, column.labels)
             records.append(control_record(key, asked, test, table, column.name, rows))
@@ -64,7 +62,7 @@ def fitted_controls(
     train = study.examples("train")
     fields = _fields(train)
     tables = [_features(rows, fields, cubes) for rows in (train, tested)]
-    regions = _regions(study, train, tested, tables)
+    regions = _regions(states_of(study), train, tested, tables)
     return fit_controls(tables[0], tables[1], regions), tables[1]
 
 
@@ -77,7 +75,8 @@ def control_inputs(study: Study) -> list[str]:
         InputError: nobody is tested on.
     """
     train, tested = study.examples("train"), everyone(columns_of(study))
-    known = all(_known_regions(study, rows) is not None for rows in (train, tested))
+    states = states_of(study)
+    known = all(_known_regions(states, rows) is not None for rows in (train, tested))
     return [*_fields(train), *(["true regional change"] if known else [])]
 
 
@@ -104,7 +103,7 @@ def _among(result: SimpleResult, labels: Sequence[str]) -> SimpleResult:
 
 
 def _regions(
-    study: Study,
+    states: Mapping[Key, Row],
     train: Sequence[Example],
     tested: Sequence[Example],
     tables: Sequence[FeatureTable],
@@ -112,16 +111,15 @@ def _regions(
     """The true change of regions in the place of fields, where the study's truth is at hand."""
     parts = []
     for examples, table in zip((train, tested), tables, strict=True):
-        regions = _known_regions(study, examples)
+        regions = _known_regions(states, examples)
         if regions is None:
             return None
         parts.append(replace(table, fields=regions, voxels=None))
     return parts[0], parts[1]
 
 
-def _known_regions(study: Study, examples: Sequence[Example]) -> pd.DataFrame | None:
+def _known_regions(states: Mapping[Key, Row], examples: Sequence[Example]) -> pd.DataFrame | None:
     """See `region_matrix`; None where somebody's truth is missing or of another kind."""
-    states = states_of(study)
     rows = [states.get(state_key(e.participant_id, e.session_id)) for e in examples]
     known = [row for row in rows if row is not None]
     if len(known) < len(rows):

@@ -125,10 +125,15 @@ def agreement(answer: str, truth: str, tolerance: Mapping[str, float] = TOLERANC
         right += _common_numbers(
             [f.number for f in said if not f.value and (f.kind, f.region, f.side) == key],
             [f.number for f in true if not f.value and (f.kind, f.region, f.side) == key],
-            tolerance.get(f"{key[0]} {key[1]}", tolerance[key[0]]),
+            tolerance_of(key[0], key[1], tolerance),
         )
     total_said, total_true = _distinct(said), _distinct(true)
     return Agreement(right, total_true - right, total_said - right)
+
+
+def tolerance_of(unit: str, region: str, tolerance: Mapping[str, float] = TOLERANCE) -> float:
+    """How far a number about a region may be off, in its unit; see `agreement`."""
+    return tolerance.get(f"{unit} {region}", tolerance[unit])
 
 
 def _common_names(said: Sequence[Fact], true: Sequence[Fact]) -> int:

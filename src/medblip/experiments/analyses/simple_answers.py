@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medblip.evaluation.intervals import Floats
-from medblip.experiments.columns import ColumnSet, everyone
+from medblip.experiments.columns import ColumnSet, everyone, rows_among
 from medblip.experiments.study_controls import fitted_controls
 from medblip.study.labels import LABELS
 from medblip.study.study import Study
@@ -25,11 +25,9 @@ def simple_answers(
         InputError: see `fitted_controls`.
     """
     tested = everyone(columns)
-    row_of = {(e.participant_id, e.session_id, e.image): row for row, e in enumerate(tested)}
     results, _ = fitted_controls(study, tested, cubes)
     answers: dict[str, dict[str, Floats]] = {}
-    for column in columns:
-        rows = [row_of[e.participant_id, e.session_id, e.image] for e in column.examples]
+    for column, rows in zip(columns, rows_among(tested, columns), strict=True):
         asked = [LABELS.index(label) for label in column.labels]
         answers[column.name] = {
             key: _among(result.probabilities[np.ix_(rows, asked)])
