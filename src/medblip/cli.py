@@ -16,7 +16,7 @@ from medblip.cli_convert import convert_app
 from medblip.cli_experiment import experiment
 from medblip.cli_tables import print_study
 from medblip.cli_training import evaluate, plan, train
-from medblip.cli_vqa import chat, questions_app
+from medblip.cli_vqa import Previous, chat, questions_app
 from medblip.errors import MedBlipError, PartlyDoneError, UsageError
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 
@@ -326,11 +326,14 @@ def ask(
     series: Annotated[
         str, typer.Option(help="Which DICOM series, where the folder holds several.")
     ] = "",
+    previous: Previous = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Ask about one scan and its record.
+    """Ask about one scan and its record, or, with `--previous`, about what changed since another.
 
-    Example: `medblip ask scan.nii.gz --fields age=74,sex=F,mmse=24,lm_delayed=5`
+    Example: `medblip ask scan.nii.gz --fields age=74,sex=F,mmse=24,lm_delayed=5`,
+    `medblip ask later.nii.gz --previous earlier.nii.gz --model runs/two-scans/model
+    --question "Have the ventricles grown since the previous scan?"`
     """
     from medblip.evaluation.asking import ask_files
 
@@ -346,6 +349,7 @@ def ask(
         volume_index=volume_index,
         assume_orientation=assume_orientation,
         series=series,
+        previous=previous,
     )
     if as_json:
         print(answer.to_json())

@@ -62,7 +62,8 @@ def experiment(
     """Run tables of the paper on a study, with controls; writes experiments.html and results.json.
 
     Stop it at any time; the same command goes on from there. A trial that fails is told, and the
-    others go on.
+    others go on. Started several times into one folder (several GPUs, a Slurm array), the processes
+    share the trials.
 
     Table 1 needs no training. Table 3 and the figures ask the study's questions (docs/vqa.md).
 

@@ -28,6 +28,12 @@ def plan(
     device: Annotated[str, typer.Option(help="cuda, or cpu: this machine.")] = "cuda",
     record_tokens: Annotated[int, typer.Option(min=1, help="Typical record text.")] = 90,
     prompt_tokens: Annotated[int, typer.Option(min=2, help="Prompt with its prefix.")] = 140,
+    images: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="Scans in a prompt: 2 where questions compare with an earlier one."
+        ),
+    ] = 1,
     scans: Annotated[int, typer.Option(min=1, help="Scans of one epoch.")] = 28_000,
     tflops: Annotated[float, typer.Option(min=0.001, help="The device's peak, dense.")] = 71.0,
     utilisation: Annotated[
@@ -61,7 +67,7 @@ def plan(
             memory=memory,
             batch=batch,
             device=device,
-            lengths=TextLengths(record=record_tokens, prompt=prompt_tokens),
+            lengths=TextLengths(record=record_tokens, prompt=prompt_tokens, prefixes=images),
             scans=scans,
             tflops=tflops,
             utilisation=utilisation,

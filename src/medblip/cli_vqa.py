@@ -31,6 +31,13 @@ Root = Annotated[
     ),
 ]
 Out = Annotated[Path, typer.Option(help="File to write, one question a line.")]
+Previous = Annotated[
+    Path | None,
+    typer.Option(
+        help="An earlier scan of the same subject, to compare with; for a model that was trained "
+        "on questions about two scans."
+    ),
+]
 
 
 @questions_app.command("simulated")
@@ -146,15 +153,14 @@ def chat(
         str | None, typer.Option(help="e.g. RAS, for files that do not say left from right.")
     ] = None,
     series: Annotated[str, typer.Option(help="Which DICOM series.")] = "",
-    previous: Annotated[
-        Path | None, typer.Option(help="An earlier scan of the subject, to compare with.")
-    ] = None,
+    previous: Previous = None,
 ) -> None:
     """Talk about one scan: a question a line, each answered with all before it in view.
 
     An empty line, or the end of the input, ends it.
 
-    Example: `medblip chat runs/1 scan.nii.gz`
+    Example: `medblip chat runs/1 scan.nii.gz`,
+    `medblip chat runs/two-scans later.nii.gz --previous earlier.nii.gz`
     """
     from medblip.evaluation.chatting import open_conversation
 

@@ -168,6 +168,8 @@ class StageSection(_Section):
             new when stage 2 begins, while the MedQFormer is not.
         itc_record, itc_answer, language: weights of the losses (Eqs. 4 and 5). A stage without
             ``language`` never runs the language model.
+        itc_choices: weight of the contrast of an image with a closed question's right choice among
+            its choices, for stages that ask questions.
         betas: of AdamW.
         max_gradient_norm: gradients are clipped to it.
         ema_decay: keep an exponential moving average of what is learned, which is then validated
@@ -186,7 +188,13 @@ class StageSection(_Section):
         evaluate_every: steps between looks at the validation split.
         evaluate_sessions: how many of its subjects are looked at, evenly spaced; None for all.
         questions: what is asked: the ``diagnosis`` after the record; ``vqa``, the questions of the
-            study's ``questions.jsonl`` about the scan alone; or ``both``, equally often.
+            study's ``questions.jsonl`` about the scan alone; or ``both``, equally often, of which
+            the diagnosis alone has ``itc_record`` and ``itc_answer``.
+        choices_shown: share of the closed questions that are shown with their choices; the others
+            are asked as if they were open. Where no stage shows any, none are shown when the
+            model is evaluated either: its choices are then weighed without being named.
+        closed_first: share of the steps, the first ones, that ask single closed questions alone;
+            then what is open or follows other turns joins them.
     """
 
     steps: int = Field(0, ge=0)
@@ -208,6 +216,7 @@ class StageSection(_Section):
     augment: AugmentSection = AugmentSection()
     itc_record: float = Field(1.0, ge=0)
     itc_answer: float = Field(1.0, ge=0)
+    itc_choices: float = Field(0.0, ge=0)
     language: float = Field(1.0, ge=0)
     token_dropout: float = Field(0.5, ge=0, lt=1)
     token_noise: float = Field(0.3, ge=0)
@@ -218,6 +227,8 @@ class StageSection(_Section):
     evaluate_sessions: int | None = Field(None, ge=1)
     save_every: int = Field(100, ge=1)
     questions: Literal["diagnosis", "vqa", "both"] = "diagnosis"
+    choices_shown: Share = 0.5
+    closed_first: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -232,14 +243,19 @@ class StageSection(_Section):
     @model_validator(mode="after")
     def _questions_have_their_losses(self) -> Self:
         if self.questions == "diagnosis" or not self.runs:
+            if self.itc_choices:
+                raise ValueError("itc_choices contrasts choices of questions: set questions to vqa")
             return self
-        if self.itc_answer:
+        if self.itc_answer and self.questions == "vqa":
             raise ValueError(
-                f"itc_answer must be 0 where questions is {self.questions}: many images share an "
-                "answer such as yes, so ITC(I, Q&A) would pull unlike images to one text"
+                "itc_answer must be 0 where questions is vqa: many images share an "
+                "answer such as yes, so ITC(I, Q&A) would pull unlike images to one text; "
+                "itc_choices sets an answer against the question's other choices instead"
             )
-        if not self.language:
-            raise ValueError(f"questions is {self.questions}, which only the language loss learns")
+        if not (self.language or self.itc_choices):
+            raise ValueError(
+                f"questions is {self.questions}, which only the language loss and itc_choices learn"
+            )
         return self
 
     @property
@@ -298,6 +314,15 @@ class Recipe(_Section):
         return any(
             stage.runs and stage.questions != "diagnosis" for stage in self.stages().values()
         )
+
+    @property
+    def shows_choices(self) -> bool:
+        """Whether closed questions are evaluated with their choices in the prompt.
+
+        They are unless the stages that ask questions never show them.
+        """
+        asking = [s for s in self.stages().values() if s.runs and s.questions != "diagnosis"]
+        return not asking or any(stage.choices_shown > 0 for stage in asking)
 
     @model_validator(mode="after")
     def _each_stage_changes_what_it_has(self) -> Self:

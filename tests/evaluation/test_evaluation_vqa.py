@@ -118,6 +118,8 @@ def test_what_is_shown_follows_the_condition(run: TinyRun) -> None:
     rows = shown_of(question, Scans("i"))
     assert [row.answers[0] for row in rows] == ["x", "y", "z"]
     assert [row.generate for row in rows] == [True, False, False]
+    assert [row.asked for row in shown_of(question, Scans("i"), choices=False)] == ["Which?"]
+    assert shown_of(question, Scans("i"), choices=False)[0].answers == ("x", "y", "z")
 
 
 def closed(name: str, kind: str, subject: str, **changed: object) -> Question:
@@ -130,6 +132,14 @@ def answered(right: bool, said: str = "A") -> Answered:
     """As if ``yes`` or ``no`` were likelier wherever it stands."""
     first = [-1.0, -3.0] if right else [-3.0, -1.0]
     return Answered([first, first[::-1]], [[2, 2], [2, 2]], said)
+
+
+def test_choices_that_are_not_shown_are_weighed_in_one_prompt() -> None:
+    question = closed("1", "k", "s1", choices=("x", "y", "z"), answer="y")
+    for scores, right in (([-3.0, -1.0, -2.0], 1.0), ([-1.0, -3.0, -2.0], 0.0)):
+        found = score_condition([question], [Answered([scores], [[2, 2, 2]], "y")])
+        assert found.groups[CLOSED].main.value == right
+        assert found.groups[CLOSED].scores["one_order"].value == right
 
 
 def test_scores_pairs_and_refusals_of_known_answers() -> None:

@@ -123,6 +123,15 @@ def test_same_seed_same_answers(results: dict[str, SimpleResult]) -> None:
         assert np.array_equal(again.probabilities, results[key].probabilities)
 
 
+def test_a_model_asked_for_alone_answers_as_among_the_others(
+    results: dict[str, SimpleResult],
+) -> None:
+    for key in ("majority", "fields", "fields_and_voxels"):
+        alone = fit_simple_models(TRAIN, TEST, only=[key])
+        assert list(alone) == [key]
+        assert np.array_equal(alone[key].probabilities, results[key].probabilities)
+
+
 def test_images_left_out_leave_their_models_out() -> None:
     fewer = fit_simple_models(replace(TRAIN, voxels=None), replace(TEST, voxels=None))
     assert set(fewer) == {k for k in KEYS if "voxels" not in k}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,11 +40,13 @@ def features(prefix: str, seed: int, rows: int = 120) -> tuple[FeatureTable, Fea
 
 
 TRAIN, TEST = features("train", 0), features("test", 1)
+SHOWN = tuple(replace(part[0], fields=part[0].fields[["age"]]) for part in (TRAIN, TEST))
 
 
 def test_each_sees_what_its_name_says() -> None:
-    found = fit_controls(TRAIN[0], TEST[0], (TRAIN[1], TEST[1]))
+    found = fit_controls(TRAIN[0], TEST[0], (TRAIN[1], TEST[1]), SHOWN)
     assert list(found) == list(SIMPLE_CONTROLS)
+    assert [r.title for r in found.values()] == list(SIMPLE_CONTROLS.values())
     right = {k: (r.probabilities.argmax(1) == TEST[0].labels).mean() for k, r in found.items()}
     assert right["control.fields"] == 1.0, "CDR is the label"
     assert 0.35 < right["control.plain_fields"] < 0.85
@@ -50,6 +54,17 @@ def test_each_sees_what_its_name_says() -> None:
     assert right["control.regions"] > 0.9
     assert 0.55 < right["control.voxels"] < 0.8
     assert right["control.majority"] == pytest.approx(1 / 3)
+    assert right["control.shown_fields"] == right["control.plain_fields"], "age alone, both"
+    assert right["control.shown_fields"] + 0.1 < right["control.shown_fields_and_voxels"] < 1
+    assert right["control.shown_fields_and_voxels"] > right["control.voxels"] + 0.05
+    assert "cdr" not in found["control.shown_fields_and_voxels"].description
+
+
+def test_what_the_model_is_shown_changes_no_other_control() -> None:
+    alone, beside = (fit_controls(TRAIN[0], TEST[0], shown=shown) for shown in (None, SHOWN))
+    assert set(beside) - set(alone) == {"control.shown_fields", "control.shown_fields_and_voxels"}
+    for key, result in alone.items():
+        assert np.array_equal(result.probabilities, beside[key].probabilities), key
 
 
 def test_what_has_no_inputs_is_left_out() -> None:

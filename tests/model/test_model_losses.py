@@ -13,7 +13,14 @@ import torch.nn.functional as F
 from tiny import build, padded, prompt_rows, training_batch, volumes
 from torch import Tensor
 
-from medblip.model.losses import answer_loss, contrastive_loss, positions_to_keep, same_text
+from medblip.model.configuration_medblip import LOSSES
+from medblip.model.losses import (
+    answer_loss,
+    choice_loss,
+    contrastive_loss,
+    positions_to_keep,
+    same_text,
+)
 
 TOLERANCE = 1e-12  # float64
 
@@ -129,11 +136,59 @@ def test_contrast_rows_pick_the_images_of_the_texts() -> None:
     assert float(picked.itc_record) == pytest.approx(float(plain.itc_record), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["itc_record", "itc_answer", "language"])
+def test_choice_loss_is_the_loop_over_each_questions_own_choices() -> None:
+    image, text = unit_vectors(3, 2, 8, seed=0), unit_vectors(5, 8, seed=1)
+    places = torch.tensor([[0, 1, -1], [4, 2, 3], [1, 0, -1]])
+    right = torch.tensor([1, 0, 1])
+    expected = 0.0
+    for i, (row, true) in enumerate(zip(places.tolist(), right.tolist(), strict=True)):
+        own = [t for t in row if t >= 0]
+        logits = [max(float(query @ text[t]) for query in image[i]) / 0.2 for t in own]
+        expected += math.log(sum(math.exp(x) for x in logits)) - logits[true]
+    found = choice_loss(image, text, torch.tensor(0.2, dtype=torch.float64), places, right)
+    assert float(found) == pytest.approx(expected / 3, abs=TOLERANCE)
+
+
+def test_choice_loss_of_no_question_has_gradients_of_zero() -> None:
+    image = torch.zeros(0, 2, 8, requires_grad=True)
+    text, heat = torch.zeros(0, 8, requires_grad=True), torch.tensor(0.1, requires_grad=True)
+    places, right = torch.zeros(0, 1, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    loss = choice_loss(image, text, heat, places, right)
+    loss.backward()
+    assert float(loss.detach()) == 0.0 and heat.grad is not None and float(heat.grad) == 0.0
+
+
+def test_choices_go_through_the_model_and_all_of_them_are_needed() -> None:
+    model = build()
+    batch = training_batch(model)
+    ids, mask = batch["record_ids"], batch["record_mask"]
+    asked = {
+        "choice_ids": ids,
+        "choice_mask": mask,
+        "choice_rows": torch.tensor([1, 0]),
+        "choice_places": torch.tensor([[0, 1], [1, 0]]),
+        "choice_right": torch.tensor([0, 1]),
+    }
+    with torch.no_grad():
+        out = model(pixel_values=batch["pixel_values"], **asked)
+        states = out.query_states[asked["choice_rows"]]
+        heat, image, text = model.contrast_features(states, [(ids, mask)])
+        expected = choice_loss(image, text, heat, asked["choice_places"], asked["choice_right"])
+    assert float(out.itc_choices) == pytest.approx(float(expected), rel=1e-5)
+    assert float(out.loss) == pytest.approx(float(expected), rel=1e-5)
+    del asked["choice_places"]
+    with pytest.raises(ValueError, match="need all of"):
+        model(pixel_values=batch["pixel_values"], **asked)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_each_weight_scales_its_part_of_the_loss(name: str) -> None:
     model = build()
     batch = training_batch(model)
-    weights = {"itc_record": 0.5, "itc_answer": 2.0, "language": 3.0}
+    weights = {"itc_record": 0.5, "itc_answer": 2.0, "itc_choices": 4.0, "language": 3.0}
+    asked = {"choice_ids": batch["record_ids"], "choice_mask": batch["record_mask"]}
+    asked |= {"choice_rows": torch.tensor([0, 1]), "choice_right": torch.tensor([0, 1])}
+    batch |= asked | {"choice_places": torch.tensor([[0, 1], [0, 1]])}
     with torch.no_grad():
         model.config.loss_weights = weights
         out = model(**batch)

@@ -42,6 +42,28 @@ def test_a_causal_batch_puts_answers_last_and_masks_everything_else() -> None:
         assert batch["labels"][row, -len(answer) :].tolist() == answer
 
 
+def test_distinct_choices_stand_once_in_a_batch() -> None:
+    yes, no, large = (np.array(ids, np.int32) for ids in ([5], [5, 6], [7, 8, 9]))
+    samples = [sample(shown, 4) for shown in ("both", "blank", "record", "both", "both")]
+    given = [((yes, no), 1), ((), 0), ((), 0), ((large, no, yes), 0), ((), 0)]
+    for made, (texts, right) in zip(samples, given, strict=True):
+        made |= {"choices": texts, "right": right}
+    samples[3]["previous"] = np.zeros((2, 2), np.float32)  # stands before its image
+    batch = Collator(pad_id=0, encoder_decoder=False)(samples)
+    assert batch["choice_ids"].tolist() == [[0, 0, 5], [0, 5, 6], [7, 8, 9]]
+    assert batch["choice_mask"].sum(1).tolist() == [1, 2, 3]
+    assert batch["choice_places"].tolist() == [[0, 1, -1], [2, 1, 0]]
+    assert batch["choice_rows"].tolist() == [0, 3]
+    assert batch["choice_right"].tolist() == [1, 0]
+    empty = Collator(pad_id=0, encoder_decoder=False)(samples[1:3])
+    assert empty["choice_right"].shape == (0,) and empty["choice_ids"].shape[0] == 0
+
+
+def test_kinds_of_texts_that_are_not_contrasted_are_left_out() -> None:
+    batch = Collator(0, False, contrasted=("record",))([sample("both", 4)])
+    assert "record_ids" in batch and "answer_ids" not in batch
+
+
 def test_an_encoder_decoder_batch_keeps_answers_apart() -> None:
     samples = [sample("both", 5), sample("image", 4)]
     batch = Collator(pad_id=0, encoder_decoder=True)(samples)

@@ -27,8 +27,15 @@ def sample(model: MedBlipForConditionalGeneration, index: int, shown: str) -> di
     if shown == "both":
         tokens = rng.standard_normal((3 + index, tiny.WIDTH)).astype(np.float32)
         made |= {"image": tokens, "seed": index, "record": words, "question_answer": words[:2]}
+        made |= choices(index)
     made["prompt"] = np.array([*(prefix if shown == "both" else []), *words])
     return made | {"answer": rng.integers(5, 20, 1 + index)}
+
+
+def choices(index: int) -> dict[str, Any]:
+    """Two or three choices, some of which other samples have too; every third sample has none."""
+    texts = [np.array([7, 8 + n], np.int32) for n in range(index % 2, 3)]
+    return {"choices": texts if index % 3 else (), "right": index % 2}
 
 
 def doubled(batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -45,12 +52,16 @@ def gradients(model: MedBlipForConditionalGeneration) -> dict[str, Tensor]:
 @pytest.mark.parametrize("targets", ["same_text", "one_hot"])
 def test_pieces_have_the_gradients_of_the_whole(language: str, targets: str) -> None:
     model = tiny.build(language, itc_targets=targets).double()
-    model.config.loss_weights = {"itc_record": 1.0, "itc_answer": 0.5, "language": 2.0}
+    model.config.loss_weights = {
+        **{"itc_record": 1.0, "itc_answer": 0.5},
+        **{"itc_choices": 0.7, "language": 2.0},
+    }
     kinds = ("both", "both", "record", "both", "record", "record", "both", "both")
     samples = [sample(model, i, shown) for i, shown in enumerate(kinds)]
     blank = np.zeros((1, tiny.WIDTH), np.float32)
     collate = Collator(tiny.PAD, model.config.is_encoder_decoder, blank)
     whole = model(**doubled(collate(samples)))
+    assert whole.itc_choices > 0
     whole.loss.backward()
     expected = gradients(model)
 

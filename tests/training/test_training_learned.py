@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medblip.model import MedBlipForConditionalGeneration
+from medblip.model.configuration_medblip import LOSSES
 from medblip.recipe import Recipe, StageSection
 from medblip.training.learned import set_learned
 from medblip.training.planning.batch import TextLengths, training_batch
@@ -25,6 +26,7 @@ LENGTHS = TextLengths(record=5, prompt=12, answer=3)
         {},
         {"itc_record": 0.0, "itc_answer": 0.0},
         {"itc_record": 0.0},
+        {"itc_record": 0.0, "itc_answer": 0.0, "itc_choices": 1.0, "questions": "vqa"},
     ],
 )
 def test_learned_parameters_are_those_that_get_a_gradient(
@@ -33,9 +35,7 @@ def test_learned_parameters_are_those_that_get_a_gradient(
     recipe: Recipe = tiny_recipe(world)
     stage = StageSection.model_validate({"steps": 1, **losses})
     model = new_model(recipe, stage, MedBlipForConditionalGeneration)
-    model.config.loss_weights = {
-        name: getattr(stage, name) for name in ("itc_record", "itc_answer", "language")
-    }
+    model.config.loss_weights = {name: getattr(stage, name) for name in LOSSES}
     set_learned(model, stage, entry=entry)
     model.train()
     for name, parameter in model.named_parameters():

@@ -1,15 +1,19 @@
-"""``ask``: one scan, one record, one question, one answer that says what it is worth."""
+"""``ask``: one scan, one record, one question, one answer that says what it is worth.
+
+With an earlier scan of the same subject the question may compare the two.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from transformers.feature_extraction_utils import BatchFeature
 
+from medblip.errors import UsageError
+from medblip.evaluation.asked_scans import Scan, read_scans
 from medblip.evaluation.calibration import Temperature
 from medblip.findings import Finding
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
@@ -17,8 +21,8 @@ from medblip.model.likelihood import score_answers
 from medblip.notice import RESEARCH_USE
 from medblip.study.labels import ANSWERS, LABELS, QUESTION
 from medblip.study.record import clean_question, clean_text
-from medblip.volumes import Volume, read_volume, scan_sha256, to_ras
-from medblip.volumes.gate import Reference, check_plausibility
+from medblip.volumes import Cube
+from medblip.volumes.gate import Reference
 
 SCHEMA = "medblip-answer/1"
 MAX_RECORD_CHARACTERS = 20_000
@@ -39,6 +43,7 @@ class Answer(BaseModel):
         picture: path of the scan in three planes, where one was drawn.
         evidence_map: path of an evidence map, once there is one.
         model_sha256, input_sha256: of the learned weights and of the scan's file or files.
+        previous_sha256: of the earlier scan's; empty where none was shown.
         notice: the research-use sentence.
     """
 
@@ -59,6 +64,7 @@ class Answer(BaseModel):
     evidence_map: str | None = None
     model_sha256: str = ""
     input_sha256: str = ""
+    previous_sha256: str = ""
     notice: str = RESEARCH_USE
 
     def to_json(self) -> str:
@@ -68,7 +74,7 @@ class Answer(BaseModel):
 def ask(
     model: MedBlipForConditionalGeneration,
     processor: MedBlipProcessor,
-    scan: str | Path | Volume,
+    scan: Scan,
     record: str = "",
     question: str = QUESTION,
     *,
@@ -78,10 +84,11 @@ def ask(
     assume_orientation: str | None = None,
     series: str = "",
     learned_questions: bool = False,
+    previous: Scan | None = None,
 ) -> Answer:
     """Answer a question about one scan and its record.
 
-    The scan passes the plausibility gate first; where it does not, the answer abstains and says
+    Each scan passes the plausibility gate first; where one does not, the answer abstains and says
     why. The paper's question is answered by the likelihood of each diagnosis, any other one by
     generated text.
 
@@ -90,54 +97,60 @@ def ask(
         record: free text; cleaned and capped, and never read as an instruction.
         temperature: calibration fitted on validation subjects; none means uncalibrated.
         reference: template for the gate's anatomy check.
-        volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`.
+        volume_index, assume_orientation, series: see :func:`medblip.volumes.read_volume`; they hold
+            of both scans.
         learned_questions: the checkpoint was trained on questions about scans; else any but the
             paper's gets a warning.
+        previous: an earlier scan of the same subject, which the prompt shows before ``scan``; the
+            model must have been trained on questions that compare.
 
     Raises:
-        InputError: the scan cannot be read, or the question is empty.
+        InputError: a scan cannot be read, or the question is empty.
+        UsageError: the paper's question with a previous scan.
     """
-    temperature = temperature or Temperature()
     question, notes = clean_question(question)
+    if previous is not None:
+        refuse_diagnosis_of_two(question)
     record, more = _clean_record(record)
-    if isinstance(scan, Volume):
-        volume, digest = scan, hashlib.sha256(scan.array.tobytes()).hexdigest()
-    else:
-        volume = read_volume(
-            scan, volume_index=volume_index, assume_orientation=assume_orientation, series=series
-        )
-        digest = scan_sha256(scan, series=series)
-    volume, found = examined(volume, reference)
-    findings = [*found, *notes, *more]
+    scans = read_scans(
+        scan,
+        previous,
+        reference,
+        volume_index=volume_index,
+        assume_orientation=assume_orientation,
+        series=series,
+    )
+    *earlier, current = scans.sha256
     facts: dict[str, Any] = {
         "question": question,
         "model_sha256": model_sha256(model),
-        "input_sha256": digest,
+        "input_sha256": current,
+        "previous_sha256": "".join(earlier),
     }
-    refusals = [f for f in findings if f.level == "error"]
-    if refusals:
-        return Answer(
-            **facts,
-            abstained=True,
-            reason=refusals[0].problem,
-            findings=[f.as_dict() for f in findings],
-        )
-    cube = processor.image_processor.cube(volume)
-    findings += [f for f in cube.findings if f not in findings]
-    findings += _doubts(processor, record, question, learned_questions)
-    inputs = processor(volumes=[cube], records=[record], questions=[question])
-    inputs = inputs.to(model.query_tokens.device)
+    if scans.reason:
+        found = [f.as_dict() for f in (*scans.findings, *notes, *more)]
+        return Answer(**facts, abstained=True, reason=scans.reason, findings=found)
+    (*before, cube), findings = scans.cubes(processor)
+    findings += [*notes, *more, *_doubts(processor, record, question, learned_questions, before)]
+    inputs = processor(
+        volumes=[cube], records=[record], questions=[question], previous=before or None
+    ).to(model.query_tokens.device)
     if question == QUESTION:
-        given = _diagnose(model, processor, inputs, temperature)
+        given = _diagnose(model, processor, inputs, temperature or Temperature())
     else:
         given = _generate(model, processor, inputs)
     return Answer(**facts, **given, findings=[f.as_dict() for f in findings])
 
 
-def examined(scan: Volume, reference: Reference | None) -> tuple[Volume, list[Finding]]:
-    """The scan in RAS+, and what reading and the plausibility gate say; an error refuses it."""
-    volume = to_ras(scan)
-    return volume, [*volume.findings, *check_plausibility(volume, reference)]
+def refuse_diagnosis_of_two(question: str) -> None:
+    """Raise UsageError where two scans are shown with the paper's question, which knows one."""
+    if question == QUESTION:
+        raise UsageError(
+            "previous scan",
+            "the diagnosis is asked of one scan; no training shows two with it",
+            "ask something that compares them (--question), or leave the earlier scan out",
+            code="diagnosis-of-two",
+        )
 
 
 def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
@@ -148,7 +161,11 @@ def _clean_record(record: str) -> tuple[str, Sequence[Finding]]:
 
 
 def _doubts(
-    processor: MedBlipProcessor, record: str, question: str, learned_questions: bool
+    processor: MedBlipProcessor,
+    record: str,
+    question: str,
+    learned_questions: bool,
+    before: Sequence[Cube],
 ) -> list[Finding]:
     """What the prompt itself takes away from the answer."""
     doubts = []
@@ -163,7 +180,8 @@ def _doubts(
                 "scan",
             )
         )
-    cut = processor.prompts.prompt(record, question).record_tokens_cut
+    prompt = processor.prompts.prompt(record, question, previous=bool(before))
+    cut = prompt.record_tokens_cut
     if cut:
         doubts.append(
             Finding(

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import torch
 
-from medblip.evaluation.answering import examined
-from medblip.evaluation.asking import checkpoint_folder, embedded_reference, learned_questions
+from medblip.evaluation.asked_scans import read_scans
+from medblip.evaluation.asking import (
+    checkpoint_folder,
+    embedded_reference,
+    learned_questions,
+    require_two_scans,
+)
 from medblip.evaluation.conversation import Conversation
 from medblip.findings import Finding
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
 from medblip.training.precision import pick_device
 from medblip.training.run_folder import MODEL_FOLDER
-from medblip.volumes import read_volume
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,12 @@ class Opening:
     Attributes:
         conversation: None where the plausibility gate refuses the scan.
         findings: about scan and checkpoint.
+        reason: why the scan was refused; empty if it was not.
     """
 
     conversation: Conversation | None
     findings: Sequence[Finding]
-
-    @property
-    def reason(self) -> str:
-        """Why the scan was refused; empty if it was not."""
-        return next((f.problem for f in self.findings if f.level == "error"), "")
+    reason: str = ""
 
 
 def open_conversation(
@@ -57,26 +58,25 @@ def open_conversation(
 
     Raises:
         InputError: a scan or the checkpoint cannot be used.
+        UsageError: two scans for a checkpoint that was trained on one.
     """
     folder = run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else checkpoint_folder(run)
-    reference, upright, findings = embedded_reference(), [], []
-    for path in (previous, scan):
-        if path is None:
-            continue
-        volume = read_volume(
-            path, volume_index=volume_index, assume_orientation=assume_orientation, series=series
-        )
-        turned, found = examined(volume, reference)
-        upright.append(turned)
-        findings += found
-    if any(finding.level == "error" for finding in findings):
-        return Opening(None, findings)
+    if previous is not None:
+        require_two_scans(folder)
+    scans = read_scans(
+        scan,
+        previous,
+        embedded_reference(),
+        volume_index=volume_index,
+        assume_orientation=assume_orientation,
+        series=series,
+    )
+    if scans.reason:
+        return Opening(None, scans.findings, scans.reason)
     model = MedBlipForConditionalGeneration.from_pretrained(folder)
     model.to(pick_device()).eval()  # type: ignore[arg-type]
     processor = MedBlipProcessor.from_pretrained(folder)
-    cubes = [processor.image_processor.cube(volume) for volume in upright]
-    for cube in cubes:
-        findings += [finding for finding in cube.findings if finding not in findings]
+    cubes, findings = scans.cubes(processor)
     if not learned_questions(folder):
         findings.append(_NOT_LEARNED)
     pixels = processor.image_processor(cubes).pixel_values.to(model.query_tokens.device)

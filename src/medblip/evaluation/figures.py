@@ -47,6 +47,7 @@ GROUP_TITLES: dict[Role, str] = {
 LOSS_PARTS = {
     "itc_record": ("Image and record (ITC)", "ours"),
     "itc_answer": ("Image and answer (ITC)", "third"),
+    "itc_choices": ("Image and choices (ITC)", "control"),
     "language": ("Answer tokens (language)", "simple"),
 }
 STYLE: dict[str, Any] = {

@@ -40,7 +40,8 @@ class Answered:
     """What a model made of one question under one condition.
 
     Attributes:
-        log_likelihoods: a row for each cyclic order, a column for each place; none for open ones.
+        log_likelihoods: a row for each cyclic order in which the choices were shown, a column for
+            each place; one row where they were not shown, none for open questions.
         lengths: tokens of these answers, the same shape.
         generated: the answer in words, to the first order.
     """
@@ -58,12 +59,15 @@ class KeptReplies:
         folder: of the files, each ``questions.<set>.<condition>.jsonl``.
         scorer: the model with all it needs.
         progress: whether to show bars.
+        choices: whether closed questions are shown with their choices, see
+            `medblip.recipe.Recipe.shows_choices`.
         known: replies by `Shown.key`.
     """
 
     folder: Path
     scorer: Scorer
     progress: bool
+    choices: bool = True
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def answers(
@@ -83,7 +87,10 @@ class KeptReplies:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = MetricsFile(self.folder / f"questions.{name}.{condition}.jsonl")
         self.known |= {row["key"]: row for row in file.read()}
-        asked = [shown_of(q, seen) for q, seen in zip(questions, scans, strict=True)]
+        asked = [
+            shown_of(q, seen, choices=self.choices)
+            for q, seen in zip(questions, scans, strict=True)
+        ]
         new = {one.key: one for listed in asked for one in listed if one.key not in self.known}
         title = f"Asking: {QUESTION_CONDITIONS[condition].title}"
         with tqdm(total=len(new), desc=title, unit="prompt", disable=not self.progress) as bar:

@@ -136,7 +136,7 @@ def evaluate_questions(
     recipe = finished_recipe(run)
     questions = study_questions(study)
     scorer = load_scorer(run, recipe, cubes, tokens)
-    kept = KeptReplies(run / SCORES_FOLDER, scorer, progress)
+    kept = KeptReplies(run / SCORES_FOLDER, scorer, progress, recipe.shows_choices)
     splits: dict[SplitName, QuestionSplit] = {}
     visits = visits_of(study)
     for name, conditions in ASKED.items():

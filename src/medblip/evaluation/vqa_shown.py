@@ -150,15 +150,19 @@ def about(question: Question) -> SessionImage:
     return question.image
 
 
-def shown_of(question: Question, scans: Scans) -> list[Shown]:
+def shown_of(question: Question, scans: Scans, *, choices: bool = True) -> list[Shown]:
     """A prompt for each cyclic order of the choices, the first of which is answered in words too.
 
-    An open question has one prompt.
+    An open question has one prompt, and so has one whose choices are not shown.
+
+    Args:
+        choices: show the choices in the prompt.
     """
     before = said_before(question)
     image, previous = scans
-    if not question.choices:
-        return [Shown(image, before, question.text, (), generate=True, previous=previous)]
+    if not (question.choices and choices):
+        answers = question.choices
+        return [Shown(image, before, question.text, answers, generate=True, previous=previous)]
     return [
         Shown(
             image,

@@ -185,7 +185,8 @@ def evaluate_volumes(
     folder = out or run / f"questions-{file.stem}"
     model = model_sha256(scorer.model)
     # Replies of another model in the same folder are not this one's.
-    kept = KeptReplies(folder / SCORES_FOLDER / model[:16], scorer, progress)
+    replies = folder / SCORES_FOLDER / model[:16]
+    kept = KeptReplies(replies, scorer, progress, recipe.shows_choices)
     evaluation = VolumeEvaluation(
         asked=put(SET, usable, _shown(usable, volumes), kept),
         volumes=volumes,

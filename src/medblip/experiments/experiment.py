@@ -23,8 +23,9 @@ from medblip.experiments.questions_study import (
     claim_questions,
     trials_on,
 )
-from medblip.experiments.runner import Runner
+from medblip.experiments.runner import Failure, Runner
 from medblip.experiments.scoring import Caches
+from medblip.experiments.shown_fields import noting_shown_fields
 from medblip.experiments.table1 import table_1
 from medblip.experiments.tiny_size import size_named
 from medblip.experiments.trials import Trial, distinct
@@ -123,6 +124,8 @@ def experiment(
 ) -> Outcome:
     """Run a plan, going on where it stopped, and write ``experiments.html`` and ``results.json``.
 
+    Called in several processes at once, on one folder, they share the trials.
+
     Args:
         cubes, tokens: the volume cache's folder and that of token caches.
         accept_audit, accept_changes: see `medblip.training.run.train`.
@@ -135,37 +138,56 @@ def experiment(
         StoppedError: a signal came; the same call goes on.
     """
     study = Study.load(plan.study)
-    kept, hours = Kept(plan.out), Hours.read(plan.out)
-    caches = Caches(cubes, tokens)
     trials = plan.trials_on(study)
     _prepare_questions(plan, study, trials, say)
     runner = Runner(
         study,
-        kept,
-        hours,
-        caches,
+        Kept(plan.out),
+        Hours.read(plan.out),
+        Caches(cubes, tokens),
         accept_audit,
         accept_changes,
         say,
         progress,
     )
     failures = runner.run(trials)
+    while True:
+        finished = list(filter(runner.kept.finished, trials))
+        outcome = _tell(plan, runner, trials, failures, n_resamples)
+        # What another process finished meanwhile would be missing where it had told it already.
+        if finished == list(filter(runner.kept.finished, trials)):
+            return outcome
+
+
+def _tell(
+    plan: Plan,
+    runner: Runner,
+    trials: Sequence[Trial],
+    failures: Sequence[Failure],
+    n_resamples: int,
+) -> Outcome:
+    """Analyse what is finished, and write it down."""
+    study, kept, caches = runner.study, runner.kept, runner.caches
     records = [record for record in kept.gather(trials) if record.table in plan.tables]
-    analyst = Analyst(study, kept, trials, records, caches, say=say, progress=progress)
+    analyst = Analyst(
+        study, kept, trials, records, caches, say=runner.say, progress=runner.progress
+    )
     wanted = WHAT if plan.what == ALL else [plan.what]
-    asked = question_results(study, kept, trials, wanted, cubes)
+    asked = question_results(study, kept, trials, wanted, caches.cubes)
     counted = [table_1(study)] if plan.what in (COUNTED, ALL) else []
-    facts = _facts(plan, study, trials, runner) if trials else {"code": runner.code}
+    parts = [*counted, *(asked.parts if asked else ()), *analyst.parts()]
+    hours = Hours.read(plan.out)  # those of other processes too
+    facts = _facts(plan, runner, trials, hours) if trials else {"code": runner.code}
     if any(map(asks_questions, plan.trials)):
         facts["questions asked"] = asked.asked if asked else "none"
     return write_outcome(
         plan.out,
         records,
         plan.tables,
-        plan.recipes,
-        Circumstances(plan.command, study.info.simulated, facts, hours.total),
-        failures,
-        [*counted, *(asked.parts if asked else ()), *analyst.parts()],
+        noting_shown_fields(plan.recipes, trials),
+        Circumstances(plan.command, study.info.simulated, facts, hours.total, hours.elapsed),
+        [failure for failure in failures if not kept.finished(failure.trial)],
+        parts,
         asked.claims if asked else (),
         n_resamples=n_resamples,
     )
@@ -188,7 +210,7 @@ def listed(plan: Plan) -> list[Listed]:
     """
     kept, hours = Kept(plan.out), Hours.read(plan.out)
     trials = distinct(plan.trials_on(Study.load(plan.study)))
-    finished = [trial for trial in trials if kept.records(trial) is not None]
+    finished = list(filter(kept.finished, trials))
     return [
         Listed(
             trial,
@@ -200,21 +222,23 @@ def listed(plan: Plan) -> list[Listed]:
     ]
 
 
-def _facts(plan: Plan, study: Study, trials: Sequence[Trial], runner: Runner) -> dict[str, str]:
-    device = pick_device()
+def _facts(plan: Plan, runner: Runner, trials: Sequence[Trial], hours: Hours) -> dict[str, str]:
+    study, device = runner.study, pick_device()
     recipe = trials[0].recipe
-    finished = [t for t in distinct(trials) if runner.kept.records(t) is not None]
+    finished = list(filter(runner.kept.finished, distinct(trials)))
+    count = len(distinct(trials))
+    missing = f", {count - len(finished)} of them not finished" if len(finished) < count else ""
     known = environment(device, resolve_precision(recipe.precision, device))
     sizes = [
         f"{c.name} {len(c.examples)} ({len(set(c.subjects))} subjects)" for c in columns_of(study)
     ]
     return {
         "code": runner.code,
-        "code of the trials": runner.hours.codes(finished) or "none ended",
+        "code of the trials": hours.codes(finished) or "none ended",
         "recipe size": plan.size,
         "seeds": ", ".join(map(str, plan.seeds)),
-        "trials": str(len(distinct(trials))),
-        "hours, training and scoring": f"{runner.hours.total:.2f}",
+        "trials": f"{count}{missing}",
+        "hours, training and scoring": hours.told,
         "training sessions": str(len(study.examples("train", recipe.sessions))),
         "scans tested on": "; ".join(sizes),
         **{name: str(known[name]) for name in SHOWN_FACTS},

@@ -13,6 +13,7 @@ from medblip.experiments.json_file import read_kept
 from medblip.experiments.matrix import ASKED
 from medblip.experiments.paper_tables import PAPER_TABLES
 from medblip.experiments.records import RunRecord
+from medblip.experiments.sharing import turn
 from medblip.experiments.simple_controls import CONTROL_TITLES
 from medblip.experiments.study_controls import VERSION
 from medblip.experiments.trials import Trial
@@ -46,15 +47,16 @@ class Kept:
         drawn = json.loads(subsets.read_text(encoding="utf-8")) if subsets.is_file() else None
         wanted = {"tables": hashes, "subsets": drawn}
         file = self.folder / CLAIM_FILE
-        if file.exists() and read_kept(file, dict, "choose another --out") != wanted:
+        with turn(file):
+            if not file.exists():
+                write_json(file, wanted)
+        if read_kept(file, dict, "choose another --out") != wanted:
             raise UsageError(
                 str(self.folder),
                 "this folder holds experiments on another study, or the study was changed since",
                 "choose another --out",
                 code="other-study",
             )
-        if not file.exists():
-            write_json(file, wanted)
 
     def run(self, trial: Trial) -> Path:
         """Run folder of a trial."""
@@ -69,6 +71,10 @@ class Kept:
             replace(r, table=trial.table, row=trial.row if r.role == "model" else r.row)
             for r in found
         ]
+
+    def finished(self, trial: Trial) -> bool:
+        """Whether its answers are kept, whichever process gave them."""
+        return self.records(trial) is not None
 
     def keep(self, trial: Trial, records: Sequence[RunRecord]) -> None:
         """Write a trial's answers: from now on it is finished."""

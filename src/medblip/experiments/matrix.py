@@ -51,8 +51,12 @@ RECORD_ALONE = (
 )
 PLAIN_FIELDS = ("record.fields=[age, sex, education_years]",)
 QUESTIONS_ALONE = ("tune.questions=vqa", "tune.itc_answer=0")
-# There is more to learn than three answers, so it takes more steps than the diagnosis.
-QUESTION_LENGTHS = ("tune.steps=900", "tune.evaluate_every=150", "tune.save_every=150")
+# There is more to learn than three answers, so it takes more steps than the diagnosis. A small
+# language model learns to answer without the choices long before it learns to look one up.
+QUESTION_LENGTHS = (
+    *("tune.steps=900", "tune.evaluate_every=150", "tune.save_every=150"),
+    *("tune.choices_shown=0", "tune.bucket=8"),
+)
 QUESTION_MINUTES = 40.0
 
 
@@ -68,7 +72,7 @@ class Size:
         stand_ins: our row -> the paper's that it is run in the place of.
         contrast_only: changes after which image and answer alone are learnt, without a language
             model; ``entry`` those that learn the 3D patch embedding in it.
-        question_lengths: steps of what learns a study's questions.
+        question_lengths: steps of what learns a study's questions, and how these are asked.
         minutes: by setting, see `Setting.minutes`.
         notes: table -> what a reader should know about it at this size.
         means_nothing: why no number of this size means anything, which decides no claim then;

@@ -34,13 +34,15 @@ class Circumstances:
         command: that makes them again.
         simulated: whether the study is.
         facts: name -> value: code, device, hours, recipe, seeds.
-        hours: of all trials in the folder.
+        hours: of all trials in the folder, added up.
+        elapsed_hours: what they took on the clock, side by side or not.
     """
 
     command: str
     simulated: bool
     facts: Mapping[str, str]
     hours: float
+    elapsed_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ def _write_page(outcome: Outcome, created: str, circumstances: Circumstances) ->
 
 
 def _as_dict(outcome: Outcome, created: str, circumstances: Circumstances) -> dict[str, Any]:
+    elapsed = circumstances.elapsed_hours
     return {
         "schema": SCHEMA,
         "created": created,
@@ -152,6 +155,7 @@ def _as_dict(outcome: Outcome, created: str, circumstances: Circumstances) -> di
         "command": circumstances.command,
         "facts": dict(circumstances.facts),
         "hours": round(circumstances.hours, 2),
+        **({} if elapsed is None else {"elapsed_hours": round(elapsed, 2)}),
         "tables": [table.as_dict() for table in outcome.tables],
         "claims": [claim.as_dict() for claim in outcome.claims],
         "analyses": {p.key: dict(p.numbers) or {"said": p.said} for p in outcome.parts},

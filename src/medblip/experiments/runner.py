@@ -1,4 +1,7 @@
-"""Trials one after another: train, score, keep; what is finished is not done again."""
+"""Trials one after another: train, score, keep; what is finished is not done again.
+
+Several processes may run trials into one folder: each leaves alone what another one works on.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,11 @@ from medblip.experiments.hours import Hours
 from medblip.experiments.kept import ANY_TABLE, Kept
 from medblip.experiments.questions_study import asks_questions
 from medblip.experiments.scoring import Caches, records_of
+from medblip.experiments.sharing import claimed
+from medblip.experiments.shown_fields import shown_record
 from medblip.experiments.study_controls import control_inputs, study_controls
 from medblip.experiments.trials import Trial, distinct
+from medblip.recipe import RecordSection
 from medblip.storage import write_text
 from medblip.study.soundness import require_sound
 from medblip.study.study import Study
@@ -63,8 +69,10 @@ class Runner:
     def run(self, trials: Sequence[Trial]) -> list[Failure]:
         """Run what is not finished. One that fails is noted, and the next one begins.
 
+        What another process works on is left to it, and looked at once more at the end.
+
         Returns:
-            The failures.
+            The failures of this process.
 
         Raises:
             InputError: the study has an error that no trial would survive, or no test set.
@@ -77,36 +85,59 @@ class Runner:
             return []
         columns = columns_of(self.study)  # without anybody to test on, no trial begins
         if not all(map(asks_questions, trials)):
-            self._simple_controls(columns)
-        todo = [t for t in distinct(trials) if self.kept.records(t) is None]
-        finished = [t for t in distinct(trials) if t not in todo]
+            self._simple_controls(columns, shown_record(trials))
         self.kept.write_records(self.kept.gather(trials))
-        failures: list[Failure] = []
-        for number, trial in enumerate(todo, start=1):
-            self.say(self._heading(trial, number, todo, finished))
-            failure = self._attempt(trial)
-            failures += [failure] if failure else []
-            finished += [] if failure else [trial]
-            self.kept.write_records(self.kept.gather(trials))
+        todo = [t for t in distinct(trials) if not self.kept.finished(t)]
+        failures, elsewhere = self._go_through(todo, trials)
+        if elsewhere:  # some may be finished by now, or left behind by a process that died
+            more, elsewhere = self._go_through(elsewhere, trials)
+            failures += more
+        if elsewhere:
+            titles = "; ".join(trial.title for trial in elsewhere)
+            self.say(f"Missing here, since another process works on them: {titles}")
         return failures
 
-    def _simple_controls(self, columns: Sequence[ColumnSet]) -> None:
-        inputs = control_inputs(self.study)
+    def _go_through(
+        self, todo: Sequence[Trial], trials: Sequence[Trial]
+    ) -> tuple[list[Failure], list[Trial]]:
+        """Run what is free of ``todo``.
+
+        Args:
+            trials: all that were asked for.
+
+        Returns:
+            Those that failed, and those that other processes work on.
+        """
+        failures: list[Failure] = []
+        elsewhere: list[Trial] = []
+        for number, trial in enumerate(todo, start=1):
+            if self.kept.finished(trial):
+                continue
+            with claimed(self.kept.run(trial)) as ours:
+                if not ours:
+                    elsewhere.append(trial)
+                elif not self.kept.finished(trial):  # in the moment before it was free
+                    self.say(self._heading(number, todo, trials))
+                    failures += self._attempt(trial)
+            self.kept.write_records(self.kept.gather(trials))
+        return failures, elsewhere
+
+    def _simple_controls(self, columns: Sequence[ColumnSet], record: RecordSection) -> None:
+        inputs = control_inputs(self.study, record)
         if self.kept.simple_controls(inputs) is None:
             self.say("Simple models of the study")
-            found = study_controls(self.study, columns, self.caches.cubes, ANY_TABLE)
+            found = study_controls(self.study, columns, self.caches.cubes, ANY_TABLE, record)
             self.kept.keep_simple_controls(found, inputs)
 
-    def _heading(
-        self, trial: Trial, number: int, todo: Sequence[Trial], finished: Sequence[Trial]
-    ) -> str:
-        left = self.hours.expected(todo[number - 1 :], finished)
+    def _heading(self, number: int, todo: Sequence[Trial], trials: Sequence[Trial]) -> str:
+        rest = [t for t in todo[number - 1 :] if not self.kept.finished(t)]
+        left = self.hours.expected(rest, filter(self.kept.finished, distinct(trials)))
         told = "time left not known" if left is None else f"about {left:.1f} h left"
-        return (
-            f"[{number}/{len(todo)}] {trial.title}; {self.hours.total:.1f} h spent so far, {told}"
-        )
+        title, spent = todo[number - 1].title, self.hours.total
+        return f"[{number}/{len(todo)}] {title}; {spent:.1f} h spent so far, {told}"
 
-    def _attempt(self, trial: Trial) -> Failure | None:
+    def _attempt(self, trial: Trial) -> list[Failure]:
+        """Run a trial that this process has; the failure, if it is one."""
         try:
             self._run(trial)
         except StoppedError as error:
@@ -114,11 +145,11 @@ class Runner:
             fix = "the same command goes on from here"
             raise type(error)(folder, error.problem, fix, code=error.code) from error
         except Exception as error:  # whatever it is, the other trials are worth their hours
-            return self._failed(trial, error)
+            return [self._failed(trial, error)]
         finally:
             gc.collect()  # a model in a cycle of references would stay beside the next one
         self.hours.end(trial, self.code)
-        return None
+        return []
 
     def _run(self, trial: Trial) -> None:
         run, caches = self.kept.run(trial), self._caches(trial)

@@ -33,6 +33,10 @@ SIMPLE_CONTROLS = {
     "control.fields": "Logistic regression: all record fields",
     "control.plain_fields": "Logistic regression: record fields without label-defining ones",
     "control.voxels": "Logistic regression: coarse voxels",
+    "control.shown_fields": "Logistic regression: record fields that the model is shown",
+    "control.shown_fields_and_voxels": (
+        "Logistic regression: record fields that the model is shown, and coarse voxels"
+    ),
     "control.regions": "Logistic regression: true regional change (simulated data; uses the truth)",
 }
 # Of Table 3, beside those of the model that it has in common with the others.
@@ -53,6 +57,7 @@ def fit_controls(
     train: FeatureTable,
     test: FeatureTable,
     regions: tuple[FeatureTable, FeatureTable] | None = None,
+    shown: tuple[FeatureTable, FeatureTable] | None = None,
     *,
     seed: int = 0,
     n_classes: int = 3,
@@ -63,21 +68,25 @@ def fit_controls(
         train, test: with all fields that the study has, label-defining ones too; ``voxels`` may be
             None.
         regions: training and test set as `medblip.evaluation.region_model` wants them.
+        shown: training and test set with the fields that the model is shown, and no more.
         seed: of folds and components.
 
     Raises:
         InputError: see `fit_simple_models`.
     """
-    found = fit_simple_models(train, test, seed, n_classes=n_classes)
-    results = {
-        f"control.{key}": found[key] for key in ("majority", "fields", "voxels") if key in found
-    }
+    alone = ("majority", "fields", "voxels")
+    found = fit_simple_models(train, test, seed, n_classes=n_classes, only=alone)
+    results = {f"control.{key}": result for key, result in found.items()}
     plain = [name for name in train.fields.columns if name in PLAIN_FIELDS]
     if plain:
         fitted = fit_simple_models(
             _only(train, plain), _only(test, plain), seed, n_classes=n_classes
         )
         results["control.plain_fields"] = fitted["fields"]
+    if shown is not None:
+        told = ("fields", "fields_and_voxels")
+        found = fit_simple_models(*shown, seed, n_classes=n_classes, only=told)
+        results |= {f"control.shown_{key}": result for key, result in found.items()}
     if regions is not None:
         results["control.regions"] = fit_region_model(*regions, seed, n_classes=n_classes)
     return {

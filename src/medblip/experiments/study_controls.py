@@ -21,9 +21,10 @@ from medblip.evaluation.simple_models import (
 from medblip.experiments.columns import ColumnSet, columns_of, everyone, rows_among
 from medblip.experiments.records import RunRecord
 from medblip.experiments.simple_controls import control_record, fit_controls
+from medblip.recipe import RecordSection
 from medblip.study.labels import LABELS
 from medblip.study.record import FIELDS
-from medblip.study.study import Example, Study
+from medblip.study.study import Example, Study, example_of
 from medblip.volumes import map_cube_array
 from medblip.vqa.truth_tables import Key, Row, state_key, states_of
 
@@ -31,15 +32,18 @@ VERSION = 1  # raised where the answers of a simple model change, so that kept o
 
 
 def study_controls(
-    study: Study, columns: Sequence[ColumnSet], cubes: Path, table: int
+    study: Study, columns: Sequence[ColumnSet], cubes: Path, table: int, record: RecordSection
 ) -> list[RunRecord]:
     """Answers of every simple control to every column, as records of ``table``.
+
+    Args:
+        record: what the model that they stand beside is shown of a record.
 
     Raises:
         InputError: training holds one label only, or a cube is damaged.
     """
     tested = everyone(columns)
-    results, test = fitted_controls(study, tested, cubes)
+    results, test = fitted_controls(study, tested, cubes, record)
     records = []
     for column, rows in zip(columns, rows_among(tested, columns), strict=True):
         for key, result in results.items():
@@ -49,9 +53,12 @@ def study_controls(
 
 
 def fitted_controls(
-    study: Study, tested: Sequence[Example], cubes: Path
+    study: Study, tested: Sequence[Example], cubes: Path, record: RecordSection
 ) -> tuple[dict[str, SimpleResult], FeatureTable]:
     """Every simple control fitted on the training subjects, with its answers to ``tested``.
+
+    Args:
+        record: see `study_controls`.
 
     Returns:
         By key; and the features of ``tested``.
@@ -63,13 +70,18 @@ def fitted_controls(
     fields = _fields(train)
     tables = [_features(rows, fields, cubes) for rows in (train, tested)]
     regions = _regions(states_of(study), train, tested, tables)
-    return fit_controls(tables[0], tables[1], regions), tables[1]
+    shown = _shown(study, record, train, tested, tables)
+    return fit_controls(tables[0], tables[1], regions, shown), tables[1]
 
 
-def control_inputs(study: Study) -> list[str]:
+def control_inputs(study: Study, record: RecordSection) -> list[str]:
     """What the simple controls are fitted on besides voxels: fields, and the truth of a study.
 
-    Once there is more, as a truth that was moved back, there are more controls.
+    Once there is more, as a truth that was moved back, there are more controls; and those that see
+    what the model is shown are others under a recipe that shows other fields.
+
+    Args:
+        record: see `study_controls`.
 
     Raises:
         InputError: nobody is tested on.
@@ -77,7 +89,10 @@ def control_inputs(study: Study) -> list[str]:
     train, tested = study.examples("train"), everyone(columns_of(study))
     states = states_of(study)
     known = all(_known_regions(states, rows) is not None for rows in (train, tested))
-    return [*_fields(train), *(["true regional change"] if known else [])]
+    truth = ["true regional change"] if known else []
+    shown = [f"shown: {name}" for name in FIELDS if name in record.fields]
+    dropped = ["shown without label-defining ones"] if record.drop_label_defining_fields else []
+    return [*_fields(train), *truth, *shown, *dropped]
 
 
 def _fields(train: Sequence[Example]) -> list[str]:
@@ -100,6 +115,31 @@ def _among(result: SimpleResult, labels: Sequence[str]) -> SimpleResult:
     probabilities = result.probabilities.copy()
     probabilities[:, others] = -1.0
     return replace(result, probabilities=probabilities)
+
+
+def _shown(
+    study: Study,
+    record: RecordSection,
+    train: Sequence[Example],
+    tested: Sequence[Example],
+    tables: Sequence[FeatureTable],
+) -> tuple[FeatureTable, FeatureTable] | None:
+    """The fields that the model is shown, beside the voxels; None where it is shown none."""
+    told = study.dropping_label_defining_fields(record.drop_label_defining_fields)
+    rows = map(example_of, told.labelled_images(primary_only=False).to_dict("records"))
+    fields = {(e.participant_id, e.session_id): e.fields for e in rows}
+    parts = [
+        [replace(e, fields=fields[e.participant_id, e.session_id]) for e in examples]
+        for examples in (train, tested)
+    ]
+    names = [name for name in _fields(parts[0]) if name in record.fields]
+    if not names:
+        return None
+    learnt, asked = (
+        replace(table, fields=field_matrix(part, names))
+        for table, part in zip(tables, parts, strict=True)
+    )
+    return learnt, asked
 
 
 def _regions(

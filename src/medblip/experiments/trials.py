@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from medblip.experiments.paper_tables import table_name
-from medblip.recipe import Recipe, load_recipe
+from medblip.recipe import STAGE_NAMES, Recipe, load_recipe
 from medblip.study.study import Study
 
 Readout = Literal["image_and_record", "record", "image_tokens", "queries", "questions"]
 QUESTIONS: Readout = "questions"
 
 _KEY_LENGTH = 12
-# Keys that recipes did not have from the first: at these values they leave a run's name alone, so
-# that what was finished before stays finished.
+# Keys of a recipe, or of its stages, that were not there from the first: at these values they leave
+# a run's name alone, so that what was finished before stays finished.
 _UNSAID = {"train_share": 1.0}
+_UNSAID_OF_STAGES = {"choices_shown": 0.5, "closed_first": 0.0, "itc_choices": 0.0}
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ class Trial:
     @cached_property
     def run(self) -> str:
         """Name of its run: a hash of the resolved recipe, seed included."""
-        values = self.recipe.model_dump(mode="json")
-        told = {k: v for k, v in values.items() if (k, v) not in _UNSAID.items()}
+        told = _said(self.recipe.model_dump(mode="json"), _UNSAID)
+        told |= {stage: _said(told[stage], _UNSAID_OF_STAGES) for stage in STAGE_NAMES}
         text = json.dumps(told, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
@@ -107,6 +108,10 @@ class Trial:
     @property
     def title(self) -> str:
         return f"{table_name(self.table)}, {self.row}, seed {self.seed}"
+
+
+def _said(values: Mapping[str, Any], unsaid: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if (key, value) not in unsaid.items()}
 
 
 def distinct(trials: Sequence[Trial]) -> list[Trial]:

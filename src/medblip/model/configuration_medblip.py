@@ -14,6 +14,8 @@ from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
 from medblip.recipe import Recipe, load_recipe
 
+# The parts of the loss, as outputs, weights and logs call them.
+LOSSES = ("itc_record", "itc_answer", "itc_choices", "language")
 # Keys that transformers itself hands to a configuration beside its typed fields.
 _TRANSFORMERS_KEYS = frozenset(
     {
@@ -105,8 +107,8 @@ class MedBlipConfig(PreTrainedConfig):
         itc_label_smoothing: of the contrastive targets.
         itc_targets: ``same_text`` counts pairs with the same text as positives of each other;
             ``one_hot`` is BLIP-2's form.
-        loss_weights: weights of ``itc_record`` (Eq. 4), ``itc_answer`` (Eq. 4) and ``language``
-            (Eq. 5, the paper's lambda).
+        loss_weights: weights of ``itc_record`` (Eq. 4), ``itc_answer`` (Eq. 4), ``itc_choices``
+            (:func:`medblip.model.losses.choice_loss`) and ``language`` (Eq. 5, the paper's lambda).
         prompt_order: ``image_text_question`` (Eq. 2) or ``question_image_text`` (Table 5).
         lora: keyword arguments of ``peft.LoraConfig`` or None for a frozen language model.
         image_token_id: placeholder of a prefix position in ``input_ids``; one past the language
@@ -153,7 +155,7 @@ class MedBlipConfig(PreTrainedConfig):
         for name in self.sub_configs_defaults:
             setattr(self, name, copy.deepcopy(getattr(self, name)))
         super().__post_init__(**kwargs)
-        weights: dict[str, float | int] = {"itc_record": 1.0, "itc_answer": 1.0, "language": 1.0}
+        weights: dict[str, float | int] = dict.fromkeys(LOSSES, 1.0)
         unknown = set(self.loss_weights or {}) - set(weights)
         if unknown:
             raise ValueError(f"loss_weights: unknown {sorted(unknown)}; known: {sorted(weights)}")

@@ -58,6 +58,33 @@ def contrastive_loss(
         )
 
 
+def choice_loss(
+    image: Tensor, text: Tensor, temperature: Tensor, places: Tensor, right: Tensor
+) -> Tensor:
+    """Contrast of an image with a closed question's right choice among all its choices.
+
+    ITC(I, Q&A) of Eq. 4 sets an answer against those of other images, which says nothing where many
+    images share one. Here it is set against the other answers to the same question.
+
+    Args:
+        image: ``(n, queries, d)``, unit vectors.
+        text: ``(t, d)``, unit vectors of question and choice, each distinct one once.
+        temperature: positive scalar.
+        places: int ``(n, choices)``, the texts of each question's choices; -1 where it has fewer.
+        right: int ``(n,)``, column of the right one.
+
+    Returns:
+        Scalar: mean cross-entropy; 0 of no question.
+    """
+    if len(image) == 0:
+        return image.sum() + text.sum() + 0.0 * temperature  # with gradients, all of them 0
+    with torch.autocast(image.device.type, enabled=False):
+        products = torch.einsum("iqd,td->itq", at_least_float32(image), at_least_float32(text))
+        similarity = products.amax(-1) / temperature  # (n, t)
+        choices = similarity.gather(1, places.clamp(min=0))
+        return F.cross_entropy(choices.masked_fill(places < 0, -torch.inf), right)
+
+
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The same in float32 if it was of a lower precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

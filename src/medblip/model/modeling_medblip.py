@@ -18,28 +18,19 @@ from transformers import PreTrainedConfig, PreTrainedModel, initialization
 
 from medblip.model.bases import new_language, new_vision
 from medblip.model.checkpoint import CheckpointMixin
-from medblip.model.configuration_medblip import MedBlipConfig, MedQFormerConfig
+from medblip.model.configuration_medblip import LOSSES, MedBlipConfig, MedQFormerConfig
+from medblip.model.contrast_medblip import MedBlipContrastMixin, Text
 from medblip.model.frozen import allow_recomputing, freeze
 from medblip.model.generation_medblip import MedBlipGenerationMixin
 from medblip.model.lora import add_lora
-from medblip.model.losses import (
-    IGNORED,
-    answer_loss,
-    contrastive_loss,
-    gather_rows,
-    positions_to_keep,
-    same_text,
-)
-from medblip.model.medqformer import MedQFormer, pool_text, split_blocks
+from medblip.model.losses import IGNORED, answer_loss, positions_to_keep
+from medblip.model.medqformer import MedQFormer
 from medblip.model.options import refuse_unknown
 from medblip.model.output import MedBlipOutput
 from medblip.model.patch_embedding import PatchEmbedding3d
 from medblip.model.peft_trace import PeftTraceMixin
 from medblip.model.vision import encode_tokens, tower_of
 from medblip.model.vocabulary import VocabularyMixin
-
-Text = tuple[Tensor, Tensor]  # token ids and mask, (batch, length) each
-TEMPERATURES = (0.01, 0.5)  # the range of the learned contrastive temperature
 
 
 class MedBlipPreTrainedModel(  # type: ignore[misc]
@@ -82,7 +73,7 @@ class MedBlipPreTrainedModel(  # type: ignore[misc]
 
 
 class MedBlipForConditionalGeneration(  # type: ignore[misc]
-    MedBlipPreTrainedModel, MedBlipGenerationMixin
+    MedBlipPreTrainedModel, MedBlipContrastMixin, MedBlipGenerationMixin
 ):
     """The whole system. Learned: everything but the two towers, and LoRA where configured.
 
@@ -218,33 +209,6 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
             return projected
         return F.layer_norm(projected, projected.shape[-1:]) * self.prefix_scale
 
-    def embed_texts(self, texts: Sequence[Text]) -> list[Tensor]:
-        """The text stream, all batches of texts in one pass.
-
-        Args:
-            texts: token ids and mask ``(batch, length)`` of each batch; lengths may differ.
-
-        Returns:
-            Pooled ``(batch, 768)`` of each.
-        """
-        masks = [mask.bool() for _, mask in texts]
-        words = [self._place_words(ids, mask).flatten(0, 1) for ids, mask in texts]
-        hidden = self.qformer(torch.cat(words)[None], masks)  # (1, tokens of all, 768)
-        return [
-            pool_text(part[0].unflatten(0, mask.shape), mask)
-            for part, mask in zip(split_blocks(hidden, masks), masks, strict=True)
-        ]
-
-    def embed_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The text stream: token ids ``(batch, length)`` -> pooled ``(batch, 768)``."""
-        return self.embed_texts([(ids, mask)])[0]
-
-    def _place_words(self, ids: Tensor, mask: Tensor) -> Tensor:
-        words = self._embed(ids, mask).to(self.text_map.weight.dtype)
-        places = (mask.long().cumsum(1) - 1).clamp(min=0)  # independent of padding
-        placed: Tensor = self.text_map(words) + self.text_positions(places)
-        return placed
-
     def _embed(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token embeddings; padding may be an id that the embedding table does not reach."""
         embedded: Tensor = self.get_input_embeddings()(ids.masked_fill(~mask.bool(), 0))
@@ -318,6 +282,11 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         answer_ids: Tensor | None = None,
         answer_mask: Tensor | None = None,
         contrast_rows: Tensor | None = None,
+        choice_ids: Tensor | None = None,
+        choice_mask: Tensor | None = None,
+        choice_rows: Tensor | None = None,
+        choice_places: Tensor | None = None,
+        choice_right: Tensor | None = None,
         return_features: bool = False,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -336,6 +305,10 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
             answer_ids, answer_mask: question and answer of each image, for ITC(I, Q&A).
             contrast_rows: which images the contrastive texts belong to; None for all but previous
                 scans.
+            choice_ids, choice_mask: closed questions with their choices, ``(texts, length)``.
+            choice_rows, choice_places, choice_right: of each such question its image, the texts of
+                its choices and the right one among them; see
+                :func:`medblip.model.losses.choice_loss`.
             return_features: give ``contrast_features`` instead of the contrastive losses: for a
                 batch of which this is a part.
             return_dict: False gives a tuple of what is not None; ``config.return_dict`` if None.
@@ -365,6 +338,9 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
                 out.contrast_features = self.contrast_features(states, texts) if texts else None
             else:
                 out.itc_record, out.itc_answer = self.contrast(states, (record, answer))
+            choices = (choice_ids, choice_mask, choice_rows, choice_places, choice_right)
+            if any(tensor is not None for tensor in choices):
+                out.itc_choices = self.contrast_choices(out.query_states, *_all_of(choices))
         if input_ids is not None:
             self._language(out, input_ids, attention_mask, labels, **kwargs)
         out.loss = self._total(out)
@@ -379,57 +355,6 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
             places = places & attention_mask.bool()
         held = places.sum(1) // self.query_tokens.shape[1]
         return held[held > 0].cumsum(0) - 1 if bool((held > 1).any()) else None
-
-    def contrast(self, query_states: Tensor, texts: Sequence[Text | None]) -> list[Tensor | None]:
-        """The contrastive losses of Eq. 4, over the images and texts of all processes.
-
-        Args:
-            query_states: ``(images, 32, 768)``.
-            texts: ids and mask ``(images, length)`` of each kind of text (record; question and
-                answer), or None. All kinds go through the text stream in one pass.
-
-        Returns:
-            One scalar for each kind, None where ``texts`` holds None.
-        """
-        given = [text for text in texts if text is not None]
-        if not given:
-            return [None] * len(texts)
-        temperature, *features = self.contrast_features(query_states, given)
-        image, *gathered = (gather_rows(x) for x in features)
-        losses = iter(
-            self.contrast_loss(image, text, temperature, gather_rows(ids), gather_rows(mask))
-            for text, (ids, mask) in zip(gathered, given, strict=True)
-        )
-        return [None if text is None else next(losses) for text in texts]
-
-    def contrast_features(self, query_states: Tensor, texts: Sequence[Text]) -> tuple[Tensor, ...]:
-        """What the contrastive losses compare.
-
-        Args:
-            query_states: ``(images, 32, 768)``.
-            texts: ids and mask ``(images, length)`` of each kind of text.
-
-        Returns:
-            The temperature; unit vectors ``(images, 32, 256)`` of the images; and of each kind of
-            text, ``(images, 256)``.
-        """
-        image = F.normalize(self.image_contrast(query_states), dim=-1)
-        embedded = [F.normalize(self.text_contrast(x), dim=-1) for x in self.embed_texts(texts)]
-        # Clamped where it lies: past a clamp in the graph it would get no gradient to come back.
-        self.temperature.data.clamp_(*TEMPERATURES)
-        return self.temperature.view(()), image, *embedded
-
-    def contrast_loss(
-        self, image: Tensor, text: Tensor, temperature: Tensor, ids: Tensor, mask: Tensor
-    ) -> Tensor:
-        """Eq. 4 of one kind of text, from :meth:`contrast_features` and its tokens."""
-        if self.config.itc_targets == "same_text":
-            positives = same_text(ids, mask)
-        else:
-            positives = torch.eye(len(text), dtype=torch.bool, device=text.device)
-        return contrastive_loss(
-            image, text, temperature, positives, float(self.config.itc_label_smoothing)
-        )
 
     def _language(
         self,
@@ -483,10 +408,17 @@ class MedBlipForConditionalGeneration(  # type: ignore[misc]
         weights = self.config.loss_weights
         parts = [
             weights[name] * part
-            for name in ("itc_record", "itc_answer", "language")
+            for name in LOSSES
             if weights[name] > 0 and (part := getattr(out, name)) is not None
         ]
         return sum(parts[1:], parts[0]) if parts else None
+
+
+def _all_of(choices: Sequence[Tensor | None]) -> list[Tensor]:
+    given = [tensor for tensor in choices if tensor is not None]
+    if len(given) < len(choices):
+        raise ValueError("choices need all of choice_ids, _mask, _rows, _places and _right")
+    return given
 
 
 def _text(ids: Tensor | None, mask: Tensor | None) -> Text | None:

@@ -19,7 +19,7 @@ class MedBlipOutput(ModelOutput):
         loss: weighted sum of the parts that had their inputs.
         logits: ``(batch, kept positions, vocabulary)``; with labels only from the position before
             the first answer token on.
-        itc_record, itc_answer, language: the parts of the loss, unweighted.
+        itc_record, itc_answer, itc_choices, language: the parts of the loss, unweighted.
         query_states: ``(images, queries, hidden)``.
         past_key_values: the language model's cache where ``use_cache`` was asked for.
         hidden_states, attentions: of a causal language model, where asked for by
@@ -34,6 +34,7 @@ class MedBlipOutput(ModelOutput):
     logits: Tensor | None = None
     itc_record: Tensor | None = None
     itc_answer: Tensor | None = None
+    itc_choices: Tensor | None = None
     language: Tensor | None = None
     query_states: Tensor | None = None
     past_key_values: Any | None = None

@@ -23,6 +23,7 @@ from medblip.training.balancing import groups_of
 from medblip.training.data import StageDataset
 from medblip.training.schedule import SHOWN, Draw
 from medblip.training.token_cache import LiveTokens
+from medblip.training.tokenised import question_and_answer
 from medblip.vqa.priors import Visits, prior_cube
 from medblip.vqa.prompting import said_before, shown
 from medblip.vqa.question_file import QUESTIONS_FILE
@@ -31,7 +32,9 @@ from medblip.vqa.study_questions import asked_about, by_session, unrolled
 
 STREAM = 2  # of a sample's random numbers; its image and its record have others
 PREVIOUS_STREAM = 3  # of its previous scan, which is changed in another way than its image
-WITH_CHOICES = 0.5  # share of the closed questions that are shown with their choices
+
+
+NO_CHOICES: dict[str, Any] = {"choices": (), "right": 0}  # of a sample that contrasts none
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def asked_items(
 class AskedDataset(StageDataset):
     """The samples of one stage over sessions and questions, in the order of its schedule.
 
-    Where diagnoses are asked too, they are drawn as often as all questions together.
+    Where diagnoses are asked too, they are drawn as often as all questions together, and images are
+    contrasted with records and answers in the samples that ask the diagnosis.
 
     Args:
         items: what is asked.
@@ -121,16 +125,32 @@ class AskedDataset(StageDataset):
         is_question = np.array([item.question is not None for item in self.items], np.int64)
         return is_question if balanced is None else 2 * balanced + is_question
 
+    def _later(self) -> NDArray[np.bool_] | None:
+        """What is open or follows other turns, unless nothing else is asked."""
+        questions = [item.question for item in self.items]
+        later = np.array([bool(q and (q.turns or not q.choices)) for q in questions])
+        return None if later.all() else later
+
     def _texts(self, example: Example, draw: Draw) -> dict[str, Any]:
         item = self.items[draw.example]
         if item.question is None:
-            return super()._texts(example, draw)
-        asked, answer = question_and_answer_of(item.question, draw.seed)
+            return super()._texts(example, draw) | (NO_CHOICES if self.stage.itc_choices else {})
+        asked, answer = question_and_answer_of(item.question, draw.seed, self.stage.choices_shown)
         record, before = self._record(example, draw), said_before(item.question)
-        return self._ids(draw, record, before, asked, answer, bool(item.previous))
+        alone = self.stage.questions == "vqa"
+        texts = self._ids(draw, record, before, asked, answer, bool(item.previous), alone)
+        return texts | self._choices(item.question, draw) if self.stage.itc_choices else texts
+
+    def _choices(self, question: Question, draw: Draw) -> dict[str, Any]:
+        """The question with each of its choices, where they are contrasted."""
+        if draw.shown not in ("both", "image") or not is_contrasted(question):
+            return NO_CHOICES
+        pairs = [question_and_answer(choice, question.text) for choice in question.choices]
+        listed = [self.texts.contrasted(pair) for pair in pairs]
+        return {"choices": listed, "right": question.answer_index}
 
     def _lengths(self) -> NDArray[np.int64]:
-        """As for the diagnosis; of a question, with its choices, which half of its samples show."""
+        """As for the diagnosis; of a question, with its choices if any sample may show them."""
         lengths = super()._lengths()
         if self.stage.language == 0:
             return lengths
@@ -141,22 +161,32 @@ class AskedDataset(StageDataset):
 
     def _asked_lengths(self, question: Question, previous: bool) -> list[int]:
         """As the sample is shown, in the order of ``SHOWN``."""
-        before, asked = said_before(question), shown(question)
+        before = said_before(question)
+        asked = shown(question) if self.stage.choices_shown else question.text
         answer = len(self.texts.answer(question.answer))
         whole = len(self.texts.prompt(before, True, asked, previous)) + answer
         prefix = len(self.texts.prompts.scans(previous=previous))
         return [whole - prefix * (said == "record") for said in SHOWN]
 
 
-def question_and_answer_of(question: Question, seed: int) -> tuple[str, str]:
+def is_contrasted(question: Question) -> bool:
+    """Whether its choices can be told apart by one image: it is closed, alone, and answerable."""
+    alone = not question.turns and question.prior is None
+    return bool(question.choices) and question.answerable and alone
+
+
+def question_and_answer_of(question: Question, seed: int, choices_shown: float) -> tuple[str, str]:
     """How one sample asks, and what is to be answered; the same whenever its seed is.
 
-    About half the closed questions are shown with their choices in an order of the sample's own;
-    the others are asked as if they were open. Either is answered in words: a letter would have to
-    be looked up before it is said, which a small language model learns much later than what the
-    scan shows.
+    A share of the closed questions is shown with the choices in an order of the sample's own; the
+    others are asked as if they were open. Either is answered in words: a letter would have to be
+    looked up before it is said, which a small language model learns much later than what the scan
+    shows.
+
+    Args:
+        choices_shown: the share.
     """
     rng = np.random.default_rng((seed, STREAM))
-    if not question.choices or rng.random() >= WITH_CHOICES:
+    if not question.choices or rng.random() >= choices_shown:
         return question.text, question.answer
     return shown(question, rng.permutation(len(question.choices)).tolist()), question.answer

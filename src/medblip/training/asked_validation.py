@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,11 +36,16 @@ def asked_validation(
     prompts: PromptBuilder,
     diagnosis: bool,
     visits: Visits | None = None,
+    *,
+    choices: bool = True,
+    kind: type[AskedValidation] | None = None,
 ) -> AskedValidation | None:
     """A look at the closed, answerable questions about ``examples``; None if there are none.
 
     Args:
         visits: of the study; needed where questions compare with earlier sessions.
+        choices: show the choices in the prompt.
+        kind: how they are asked; with the language model if None.
     """
     closed = by_session(q for q in questions if q.choices and q.answerable)
     about = [closed.get((e.participant_id, e.session_id), []) for e in examples]
@@ -47,7 +53,8 @@ def asked_validation(
     seen = [example for example in examples if _key(example) in asked]
     if not seen:
         return None
-    return AskedValidation(seen, asked, form, cache, prompts, diagnosis, visits or {})
+    made = kind or AskedValidation
+    return made(seen, asked, form, cache, prompts, diagnosis, visits or {}, choices)
 
 
 def compared(
@@ -70,13 +77,16 @@ def _key(example: Example) -> tuple[str, str]:
 
 
 class AskedValidation(Validation):
-    """Measures a model on questions about ``examples``, shown with their choices.
+    """Measures a model on questions about ``examples``.
 
     Args:
         asked: the questions about each example, by subject and session.
         diagnosis: measure the diagnosis too; both numbers are then the mean of the two.
         visits: of the study.
+        choices: show the choices in the prompt.
     """
+
+    LANGUAGE: ClassVar[bool] = True  # how the diagnosis is measured, too
 
     def __init__(
         self,
@@ -87,11 +97,13 @@ class AskedValidation(Validation):
         prompts: PromptBuilder,
         diagnosis: bool,
         visits: Visits,
+        choices: bool,
     ) -> None:
-        super().__init__(examples, form, cache, prompts, language=True)
+        super().__init__(examples, form, cache, prompts, language=self.LANGUAGE)
         self.asked = asked
         self.diagnosis = diagnosis
         self.visits = visits
+        self.choices = choices
 
     @torch.no_grad()
     def measure(self, model: MedBlipForConditionalGeneration) -> dict[str, float]:
@@ -112,20 +124,27 @@ class AskedValidation(Validation):
         right, loss, count = sums.tolist()
         return {"validation_accuracy": right / count, "validation_log_loss": loss / count}
 
+    def _asked(self, example: Example) -> list[Question]:
+        cut_short_if_asked()
+        return self.asked[_key(example)]
+
     def _sums(self, model: MedBlipForConditionalGeneration, example: Example) -> torch.Tensor:
         """Right answers, log losses and questions of one scan, summed."""
-        cut_short_if_asked()
         groups: dict[str, list[Question]] = defaultdict(list)
-        for question in self.asked[_key(example)]:
+        for question in self._asked(example):
             groups[prior_cube(question, self.visits)].append(question)
         sums = torch.zeros(3)
         for previous, questions in groups.items():
             replies = self._replies(model, questions, example.cube, previous)
             for question, one in zip(questions, replies, strict=True):
-                scores = torch.tensor(one.scores).log_softmax(0)
-                right = question.answer_index
-                sums += torch.tensor([float(scores.argmax() == right), -float(scores[right]), 1.0])
+                sums += self._measured(torch.tensor(one.scores), question)
         return sums
+
+    @staticmethod
+    def _measured(scores: torch.Tensor, question: Question) -> torch.Tensor:
+        """Whether the likeliest choice is right, the log loss, and 1."""
+        normal, right = scores.float().log_softmax(0), question.answer_index
+        return torch.tensor([float(normal.argmax() == right), -float(normal[right]), 1.0])
 
     def _replies(
         self,
@@ -138,7 +157,9 @@ class AskedValidation(Validation):
         asks = [
             Ask(
                 self.prompts.prompt(
-                    said_before(question), shown(question), previous=bool(previous)
+                    said_before(question),
+                    shown(question) if self.choices else question.text,
+                    previous=bool(previous),
                 ).ids,
                 tuple(self.prompts.answer(answer) for answer in question.choices),
             )

@@ -15,12 +15,14 @@ from medblip import __version__
 from medblip.errors import InputError
 from medblip.model import MedBlipConfig
 from medblip.model.bases import EMBEDDED
+from medblip.model.configuration_medblip import LOSSES
 from medblip.recipe import Recipe, StageSection
 from medblip.storage import write_json
 from medblip.study.labels import QUESTION
 from medblip.study.record import RecordForm, Wording
 from medblip.study.splits import SPLITS
 from medblip.study.study import Study
+from medblip.training.comparing import compares_scans
 from medblip.training.train_share import training_examples
 
 CARD_FACTS_FILE = "card.json"
@@ -90,6 +92,8 @@ class TrainingFacts(_Strict):
         record_without_label_defining: fields that defined a session's label are left out.
         stages: those with at least one step.
         kept: stage and step of the model that was kept, and what validation measured there.
+        compared: whether a training session's question showed an earlier scan too; None in cards
+            from before that was written down.
     """
 
     recipe: str
@@ -101,6 +105,7 @@ class TrainingFacts(_Strict):
     record_without_label_defining: bool = False
     stages: tuple[StageFact, ...]
     kept: dict[str, str | int | float]
+    compared: bool | None = None
 
     @property
     def record_form(self) -> RecordForm:
@@ -110,6 +115,11 @@ class TrainingFacts(_Strict):
     def asked_questions(self) -> bool:
         """Whether a stage asked the questions of the study."""
         return any(stage.questions != "diagnosis" for stage in self.stages)
+
+    @property
+    def compared_scans(self) -> bool | None:
+        """Whether some prompts showed two scans; None where that is not known."""
+        return self.compared if self.asked_questions else bool(self.compared)
 
 
 class Number(_Strict):
@@ -284,18 +294,18 @@ def facts_of_training(
             record_without_label_defining=study.info.drop_label_defining_fields,
             stages=tuple(_stage(name, stage) for name, stage in stages.items() if stage.steps),
             kept=dict(kept),
+            compared=compares_scans(recipe, study),
         ),
     )
 
 
 def _stage(name: str, stage: StageSection) -> StageFact:
-    losses = ("itc_record", "itc_answer", "language")
     return StageFact(
         name=name,
         steps=stage.steps,
         batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
-        losses={loss: getattr(stage, loss) for loss in losses},
+        losses={loss: getattr(stage, loss) for loss in LOSSES},
         questions=stage.questions,
     )
 

@@ -14,6 +14,7 @@ from medblip.model.modeling_medblip import IGNORED
 from medblip.training.pixels import stack_cubes
 
 Row = Sequence[int] | NDArray[np.int32]
+CONTRASTED = {"record": "record", "answer": "question_answer"}  # kind of text -> key of a sample
 
 
 class Collator:
@@ -28,14 +29,20 @@ class Collator:
         encoder_decoder: answers then are decoder labels instead of following the prompt.
         blank: an image as samples hold it, ``(tokens, width)`` or a cube ``(D, H, W)`` of bytes:
             the form of no images. None leaves images out of a batch without any.
+        contrasted: kinds of texts that images are contrasted with.
     """
 
     def __init__(
-        self, pad_id: int, encoder_decoder: bool, blank: NDArray[Any] | None = None
+        self,
+        pad_id: int,
+        encoder_decoder: bool,
+        blank: NDArray[Any] | None = None,
+        contrasted: Sequence[str] = tuple(CONTRASTED),
     ) -> None:
         self.pad_id = pad_id
         self.encoder_decoder = encoder_decoder
         self.blank = blank
+        self.contrasted = contrasted
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """One batch.
@@ -46,12 +53,17 @@ class Collator:
             by sample, the previous scan of each, if it has one, before its image. Where
             samples hold texts to contrast: ``contrast_rows (pairs,)`` among the images,
             ``record_ids``, ``answer_ids (pairs, length)`` and their masks. Where they hold
-            prompts: ``input_ids``, ``attention_mask``, ``labels``.
+            prompts: ``input_ids``, ``attention_mask``, ``labels``. Where they hold choices:
+            ``choice_ids (texts, length)`` and ``choice_mask`` of the distinct ones, and of each
+            sample that has some ``choice_rows`` among the images, ``choice_places (questions,
+            choices)`` among the texts, -1 where it has fewer, and ``choice_right``.
         """
         images = [sample for sample in samples if "image" in sample]
         batch = self._images(images)
         if any("contrasted" in sample for sample in samples):
             batch |= self._contrasted(images)
+        if "choices" in samples[0]:
+            batch |= self._choices(images)
         if "prompt" in samples[0]:
             batch |= self._language(samples)
         return batch
@@ -70,14 +82,27 @@ class Collator:
 
     def _contrasted(self, images: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         paired = [sample for sample in images if sample["contrasted"]]
-        places = np.cumsum([1 + ("previous" in sample) for sample in images]) - 1
-        rows = [int(at) for at, s in zip(places, images, strict=True) if s["contrasted"]]
-        batch = {"contrast_rows": torch.tensor(rows, dtype=torch.int64)}
-        for name, key in (("record", "record"), ("answer", "question_answer")):
-            batch[f"{name}_ids"], batch[f"{name}_mask"] = pad(
-                [sample[key] for sample in paired], self.pad_id
-            )
+        rows = _rows(images)[[sample["contrasted"] for sample in images]]
+        batch = {"contrast_rows": torch.from_numpy(rows)}
+        for name in self.contrasted:
+            texts = [sample[CONTRASTED[name]] for sample in paired]
+            batch[f"{name}_ids"], batch[f"{name}_mask"] = pad(texts, self.pad_id)
         return batch
+
+    def _choices(self, images: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        asked = [len(sample["choices"]) > 0 for sample in images]
+        questions = [sample for sample, has in zip(images, asked, strict=True) if has]
+        distinct = {choice.tobytes(): choice for q in questions for choice in q["choices"]}
+        number = {text: at for at, text in enumerate(distinct)}
+        places = [np.array([number[c.tobytes()] for c in q["choices"]]) for q in questions]
+        ids, mask = pad(list(distinct.values()), self.pad_id)
+        return {
+            "choice_ids": ids,
+            "choice_mask": mask,
+            "choice_rows": torch.from_numpy(_rows(images)[asked]),
+            "choice_places": pad(places, -1, left=False)[0],
+            "choice_right": torch.tensor([q["right"] for q in questions], dtype=torch.int64),
+        }
 
     def _language(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         answers = [sample["answer"] for sample in samples]
@@ -90,6 +115,12 @@ class Collator:
             ids, mask = pad(rows, self.pad_id)
             labels = pad(answers, IGNORED, length=ids.shape[1])[0]
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def _rows(images: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
+    """Row, among the images, of each sample's own one, which its previous scan stands before."""
+    rows: NDArray[np.int64] = np.cumsum([1 + ("previous" in sample) for sample in images]) - 1
+    return rows.astype(np.int64)
 
 
 def pad(

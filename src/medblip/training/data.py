@@ -57,7 +57,8 @@ class StageDataset(Dataset[dict[str, Any]]):
             cache.blank if isinstance(cache, TokenCache) else cache.blank_cube
         )
         lengths = self._lengths() if stage.bucket else None
-        self.schedule = make_schedule(len(examples), stage, seed, self._groups(), lengths)
+        groups, later = self._groups(), self._later()
+        self.schedule = make_schedule(len(examples), stage, seed, groups, lengths, later)
 
     def __len__(self) -> int:
         return len(self.schedule)
@@ -81,6 +82,10 @@ class StageDataset(Dataset[dict[str, Any]]):
     def _groups(self) -> NDArray[np.int64] | None:
         return groups_of(self.examples, self.stage.balance)
 
+    def _later(self) -> NDArray[np.bool_] | None:
+        """What the first part of the stage leaves out."""
+        return None
+
     def _texts(self, example: Example, draw: Draw) -> dict[str, Any]:
         record = self._record(example, draw)
         said = "" if draw.shown == "image" else record
@@ -97,11 +102,15 @@ class StageDataset(Dataset[dict[str, Any]]):
         question: str,
         answer: str,
         previous: bool = False,
+        contrasted: bool = True,
     ) -> dict[str, Any]:
-        """The texts of the stage's losses; ``said`` stands in the prompt before the question."""
+        """The texts of the stage's losses; ``said`` stands in the prompt before the question.
+
+        Without ``contrasted`` neither record nor answer is contrasted with the image.
+        """
         texts: dict[str, Any] = {}
         if self.stage.itc_record > 0 or self.stage.itc_answer > 0:
-            texts["contrasted"] = draw.shown in ("both", "image")
+            texts["contrasted"] = contrasted and draw.shown in ("both", "image")
             if texts["contrasted"]:
                 texts["record"] = self.texts.contrasted(record)
                 pair = question_and_answer(answer, question)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,7 @@ from medblip.training.agreement import total
 Batch = dict[str, Tensor]
 Features = tuple[Tensor, ...]  # temperature, images, and each kind of text: as the model gives them
 KINDS = ("record", "answer")
+ADDED_UP = ("itc_choices", "language")  # each piece has its share; the others are of the whole
 
 
 @dataclass
@@ -34,7 +34,8 @@ class JointBatch:
 
     Attributes:
         pieces: this process's micro-batches.
-        tokens, pairs: answer tokens, and images with texts, of the whole batch.
+        tokens, asked, pairs: answer tokens, questions whose choices are contrasted, and images
+            with texts, of the whole batch.
         losses: contrastive losses of the whole batch by name, once they are known.
         gradients: of the weighted contrastive losses, for the features of each piece.
     """
@@ -43,6 +44,7 @@ class JointBatch:
     processes: int
     pieces: Sequence[Batch]
     tokens: int
+    asked: int
     pairs: int
     losses: dict[str, Tensor] = field(default_factory=dict)
     gradients: list[Features] = field(default_factory=list)
@@ -52,13 +54,14 @@ class JointBatch:
         cls, model: MedBlipForConditionalGeneration, processes: int, pieces: Sequence[Batch]
     ) -> JointBatch:
         """Of this process's micro-batches; every process must call it."""
-        tokens, pairs = total(
+        tokens, asked, pairs = total(
             [
                 sum(_answer_tokens(piece) for piece in pieces),
+                sum(len(piece.get("choice_right", ())) for piece in pieces),
                 sum(len(piece.get("contrast_rows", ())) for piece in pieces),
             ]
         )
-        return cls(model, processes, pieces, int(tokens), int(pairs))
+        return cls(model, processes, pieces, int(tokens), int(asked), int(pairs))
 
     @property
     def contrasts(self) -> bool:
@@ -71,10 +74,8 @@ class JointBatch:
         Its gradients, summed over the pieces of each process and averaged over the processes, are
         those of the whole batch.
         """
-        terms = []
-        weight = self.model.config.loss_weights["language"]
-        if out.language is not None and weight > 0:
-            terms.append(weight * self.language(out, place))
+        weights = self.model.config.loss_weights
+        terms = [weights[n] * x for n, x in self.shares(out, place).items() if weights[n] > 0]
         if out.contrast_features is not None:
             if not self.gradients:
                 self.contrast([out.contrast_features])
@@ -82,20 +83,24 @@ class JointBatch:
             terms += [(feature * gradient).sum() for feature, gradient in pairs]
         return self.processes * torch.stack(terms).sum()
 
-    def language(self, out: MedBlipOutput, place: int) -> Tensor:
-        """What a piece adds to the mean over the answer tokens of the whole batch."""
-        mean = cast(Tensor, out.language)
-        return mean * (_answer_tokens(self.pieces[place]) / self.tokens)
+    def shares(self, out: MedBlipOutput, place: int) -> dict[str, Tensor]:
+        """What a piece adds to the whole batch's means over answer tokens and over questions."""
+        piece, shares = self.pieces[place], {}
+        if out.language is not None:
+            shares["language"] = out.language * (_answer_tokens(piece) / self.tokens)
+        if out.itc_choices is not None:
+            asked = len(piece["choice_right"])
+            shares["itc_choices"] = out.itc_choices * (asked / max(self.asked, 1))
+        return shares
 
     def parts(self, out: MedBlipOutput, place: int) -> dict[str, Tensor]:
-        """Losses by part: contrastive ones of the whole batch, of the language loss a share."""
-        language = {} if out.language is None else {"language": self.language(out, place)}
-        return {**self.losses, **language}
+        """Losses by part: those between images of the whole batch, of the others a share."""
+        return {**self.losses, **self.shares(out, place)}
 
     def value(self, parts: dict[str, Tensor]) -> Tensor:
         """What to report of a piece; averaged over processes and summed over pieces, the loss."""
         weights = self.model.config.loss_weights
-        shares = {"language": float(self.processes)}
+        shares = dict.fromkeys(ADDED_UP, float(self.processes))
         whole = 1.0 / len(self.pieces)
         terms = [weights[n] * shares.get(n, whole) * x.detach() for n, x in parts.items()]
         return torch.stack(terms).sum() if terms else torch.zeros(())

@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medblip.model.configuration_medblip import LOSSES
 from medblip.model.modeling_medblip import MedBlipForConditionalGeneration
 from medblip.training.agreement import total
 from medblip.training.failures import require_finite
-from medblip.training.joint_batch import Batch, Features, JointBatch
-from medblip.training.parts import PARTS
+from medblip.training.joint_batch import ADDED_UP, Batch, Features, JointBatch
 from medblip.training.processes import keep_frozen_apart
 from medblip.training.safe_trainer import SafeTrainer
 from medblip.training.watching import Gauges
 
 OF_LANGUAGE = ("input_ids", "attention_mask", "labels")
-ADDED_UP = "language"  # each piece has its share of it; the other parts are known of the whole
 
 
 class JointTrainer(SafeTrainer):
@@ -93,13 +92,13 @@ class JointTrainer(SafeTrainer):
         out = model(**inputs, return_features=self.joint is not None)
         if self.joint is None:
             loss, pairs = out.loss, len(inputs.get("contrast_rows", ()))
-            parts = {name: part for name in PARTS if (part := getattr(out, name)) is not None}
+            parts = {name: part for name in LOSSES if (part := getattr(out, name)) is not None}
         else:
             loss, pairs = self.joint.loss(out, self.piece), self.joint.pairs
             parts = self.joint.parts(out, self.piece)
             self.value = self.joint.value(parts)
         if pairs < 2:  # nothing was contrasted: no measurement
-            parts = {name: part for name, part in parts.items() if name == ADDED_UP}
+            parts = {name: part for name, part in parts.items() if name in ADDED_UP}
         self._measure(loss if self.joint is None else self.value, parts)
         return (loss, out) if return_outputs else loss
 
@@ -110,13 +109,14 @@ class JointTrainer(SafeTrainer):
         for name, value in zip(parts, values[1:], strict=True):
             if self.piece == 0:
                 self.measured.setdefault(name, []).append(value)
-            elif name == ADDED_UP:
+            elif name in ADDED_UP:
                 self.measured[name][-1] += value
 
     def take_measured(self) -> dict[str, float]:
         """Means of the losses by part since the last call, over all processes."""
         means = {name: sum(values) / len(values) for name, values in self.measured.items()}
         self.measured = {}
-        if self.joint is not None and ADDED_UP in means:
-            means[ADDED_UP] = total([means[ADDED_UP]])[0]
+        if self.joint is not None:
+            shared = [name for name in ADDED_UP if name in means]
+            means |= zip(shared, total([means[name] for name in shared]), strict=True)
         return means

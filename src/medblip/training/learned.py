@@ -21,7 +21,7 @@ def set_learned(
     Args:
         entry: learn the 3D patch embedding.
     """
-    contrast = stage.itc_record > 0 or stage.itc_answer > 0
+    contrast = stage.itc_record > 0 or stage.itc_answer > 0 or stage.itc_choices > 0
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]
         if part == "vision_model":

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import ProgressCallback, TrainerControl, TrainerState
 
-from medblip.training.parts import PARTS
+from medblip.model.configuration_medblip import LOSSES
 
 
 class Progress(ProgressCallback):
@@ -36,7 +36,7 @@ class Progress(ProgressCallback):
         **kwargs: Any,
     ) -> None:
         found = logs or {}
-        shown = {part: f"{found[part]:.3f}" for part in PARTS if part in found}
+        shown = {part: f"{found[part]:.3f}" for part in LOSSES if part in found}
         if not shown:
             return
         if "prefix_norm" in found:

@@ -10,7 +10,9 @@ import torch
 from medblip.model import MedBlipForConditionalGeneration
 from medblip.model.recompute import recompute_share
 from medblip.recipe import Recipe
+from medblip.study.study import Study
 from medblip.training.agreement import process_count
+from medblip.training.comparing import compares_scans
 from medblip.training.division import divide
 from medblip.training.planning.batch import TextLengths
 from medblip.training.planning.planner import CUDA_CONTEXT, FRAGMENTATION
@@ -19,9 +21,11 @@ from medblip.training.planning.shadow import Shadow
 ROOM = 0.95  # share of the memory that a plan may fill
 
 
-def recompute(model: MedBlipForConditionalGeneration, recipe: Recipe, device: torch.device) -> None:
+def recompute(
+    model: MedBlipForConditionalGeneration, recipe: Recipe, study: Study, device: torch.device
+) -> None:
     """Make a model compute its layers again in the backward pass, as far as the recipe says."""
-    share = recomputed_share(recipe, device)
+    share = recomputed_share(recipe, study, device)
     if share == 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # the name before transformers 5.23
@@ -31,8 +35,10 @@ def recompute(model: MedBlipForConditionalGeneration, recipe: Recipe, device: to
             recompute_share(tower, share)
 
 
-def recomputed_share(recipe: Recipe, device: torch.device) -> float:
+def recomputed_share(recipe: Recipe, study: Study, device: torch.device) -> float:
     """Of the layers; ``auto`` plans a step of each stage against the device: all or none.
+
+    Where the study's questions compare two scans, every sample is planned with two.
 
     On Apple's MPS, which shares the machine's memory, and on a CPU the memory that is free now
     counts.
@@ -41,16 +47,24 @@ def recomputed_share(recipe: Recipe, device: torch.device) -> float:
     if asked != "auto":
         return float(asked)
     limit = ROOM * free_bytes(device)
-    running = [name for name, stage in recipe.stages().items() if stage.runs]
-    return float(any(step_bytes(recipe, name, device) > limit for name in running))
+    most = 2 if compares_scans(recipe, study) else 1
+    running = {name: stage for name, stage in recipe.stages().items() if stage.runs}
+    return float(
+        any(
+            step_bytes(recipe, name, device, most if stage.questions != "diagnosis" else 1) > limit
+            for name, stage in running.items()
+        )
+    )
 
 
-def step_bytes(recipe: Recipe, stage: str, device: torch.device) -> float:
-    """Planned peak of a step that keeps its activations."""
+def step_bytes(recipe: Recipe, stage: str, device: torch.device, prefixes: int = 1) -> float:
+    """Planned peak of a step that keeps its activations, with so many scans in each prompt."""
     section = recipe.stages()[stage]
     samples = divide(section, process_count()).micro_batch
     cuda = device.type == "cuda"
-    shadow = Shadow(recipe, section, TextLengths(), "cuda" if cuda else "cpu")
+    more = (prefixes - 1) * recipe.model.qformer.num_query_tokens
+    lengths = TextLengths(prompt=TextLengths.prompt + more, prefixes=prefixes)
+    shadow = Shadow(recipe, section, lengths, "cuda" if cuda else "cpu")
     peak = shadow.training_peak(samples, checkpointing=False).total
     return peak * (1 + FRAGMENTATION) + CUDA_CONTEXT if cuda else peak
 

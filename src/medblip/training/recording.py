@@ -9,13 +9,13 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from medblip.model import MedBlipForConditionalGeneration
+from medblip.model.configuration_medblip import LOSSES
 from medblip.recipe import StageSection
 from medblip.training.agreement import by_first_process
 from medblip.training.ema import MovingAverage
 from medblip.training.failures import require_finite
 from medblip.training.interrupts import CutShort
 from medblip.training.metrics_file import MetricsFile
-from medblip.training.parts import PARTS
 from medblip.training.progress import Progress
 from medblip.training.run_folder import Keeper
 from medblip.training.validation import Validation
@@ -23,7 +23,7 @@ from medblip.training.watching import Gauges
 
 # A row's columns by the names that Trainer logs them under.
 COLUMNS = {
-    **{part: part for part in PARTS},
+    **{part: part for part in LOSSES},
     "grad_norm": "gradient_norm",
     "learning_rate": "learning_rate",
     "samples_per_second": "samples_per_second",
@@ -89,7 +89,7 @@ class Record(TrainerCallback):
     ) -> None:
         found = logs or {}
         row = {ours: float(found[theirs]) for theirs, ours in COLUMNS.items() if theirs in found}
-        if any(part in row for part in PARTS):  # Trainer's last entry sums up and has no losses
+        if any(part in row for part in LOSSES):  # Trainer's last entry sums up and has no losses
             self._append(state.global_step, row)
 
     def on_step_end(

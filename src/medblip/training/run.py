@@ -239,5 +239,5 @@ def _model(
         model.to(device)  # type: ignore[arg-type]
     if device.type == "cpu" and precision == "float32":
         use_onednn(model)
-    recompute(model, recipe, device)
+    recompute(model, recipe, study, device)
     return model, processor

@@ -78,6 +78,7 @@ def make_schedule(
     seed: int,
     groups: NDArray[np.int64] | None = None,
     lengths: NDArray[np.int64] | None = None,
+    later: NDArray[np.bool_] | None = None,
 ) -> Schedule:
     """``stage.steps * stage.batch_size`` draws: whole shuffled passes over the examples.
 
@@ -85,13 +86,16 @@ def make_schedule(
         groups: the group of each example, to draw each group equally often.
         lengths: ``(len(SHOWN), examples)``, tokens of each example's text as it is shown; needed
             where ``stage.bucket`` is set.
+        later: examples that are not drawn in the first ``stage.closed_first`` of the steps.
     """
     rng = np.random.default_rng(seed)
     total = stage.steps * stage.batch_size
-    if groups is None:
-        order = shuffled_passes(examples, total, rng)
-    else:
-        order = balanced_order(groups, total, rng)
+    everything = np.arange(examples)
+    first = 0 if later is None else round(stage.closed_first * stage.steps) * stage.batch_size
+    alone = everything if later is None else np.flatnonzero(~later)
+    order = np.concatenate(
+        [_order(alone, groups, first, rng), _order(everything, groups, total - first, rng)]
+    )
     shares = [stage.without_image, stage.blank_image, stage.without_record]
     picked = rng.choice(len(SHOWN), size=total, p=[*shares, 1.0 - sum(shares)])
     schedule = Schedule(order, picked, rng.integers(0, 2**32, size=total))
@@ -99,7 +103,21 @@ def make_schedule(
         return schedule
     drawn = lengths[schedule.shown, schedule.examples]
     another = np.random.default_rng((seed, 1))  # the draws are those of a stage without buckets
-    return schedule.taken(bucketed(drawn, stage.bucket, stage.batch_size, another))
+    parts = (drawn[:first], drawn[first:])
+    early, rest = (bucketed(part, stage.bucket, stage.batch_size, another) for part in parts)
+    return schedule.taken(np.concatenate([early, first + rest]))
+
+
+def _order(
+    members: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    total: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """``total`` of ``members``, each equally often, or each group of them."""
+    if groups is None:
+        return members[shuffled_passes(len(members), total, rng)]
+    return members[balanced_order(groups[members], total, rng)]
 
 
 def bucketed(

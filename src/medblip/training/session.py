@@ -12,13 +12,15 @@ import torch
 import transformers
 
 from medblip.model import MedBlipForConditionalGeneration, MedBlipProcessor
+from medblip.model.configuration_medblip import LOSSES
 from medblip.recipe import Recipe, StageSection
 from medblip.study.study import Example, Study
 from medblip.training.agreement import by_first_process, is_first_process
-from medblip.training.asked import AskedDataset, asked_items
-from medblip.training.asked_validation import asked_validation, compared
+from medblip.training.asked import AskedDataset, asked_items, is_contrasted
+from medblip.training.asked_validation import AskedValidation, asked_validation, compared
 from medblip.training.checkpoints import drop_incomplete, newest_complete, step_of
-from medblip.training.collating import Collator
+from medblip.training.choice_validation import ChoiceValidation
+from medblip.training.collating import CONTRASTED, Collator
 from medblip.training.data import StageDataset
 from medblip.training.ema import MovingAverage
 from medblip.training.failures import Place, explained
@@ -114,11 +116,7 @@ class Session:
         if (final / BEST_FILE).exists() and (folder / FINISHED).exists():
             self.model.load_learned(final)
             return
-        self.model.config.loss_weights = {
-            "itc_record": stage.itc_record,
-            "itc_answer": stage.itc_answer,
-            "language": stage.language,
-        }
+        self.model.config.loss_weights = {name: getattr(stage, name) for name in LOSSES}
         average = self._fit(name, stage, folder, final if last else None) if stage.steps else None
         if not (last and (final / BEST_FILE).exists()):
             if average is not None:
@@ -147,6 +145,8 @@ class Session:
                 self.processor.tokenizer.pad_token_id,
                 self.model.config.is_encoder_decoder,
                 dataset.blank,
+                # Nothing learns from answers to questions that many images share.
+                ("record",) if stage.questions == "vqa" else tuple(CONTRASTED),
             ),
             stage=stage,
             gauges=gauges,
@@ -214,6 +214,10 @@ class Session:
     def questions(self) -> tuple[Question, ...]:
         return study_questions(self.study)
 
+    def _questions_of(self, stage: StageSection) -> list[Question]:
+        """Those that the stage can learn: without the language loss, from their choices."""
+        return [q for q in self.questions if stage.language or is_contrasted(q)]
+
     @cached_property
     def visits(self) -> Visits:
         return visits_of(self.study)
@@ -222,9 +226,8 @@ class Session:
         form, prompts = self.recipe.record.form, self.processor.prompts
         if stage.questions != "diagnosis":
             both = stage.questions == "both"
-            items = asked_items(
-                self.train_examples, self.questions, diagnosis=both, visits=self.visits
-            )
+            asked = self._questions_of(stage)
+            items = asked_items(self.train_examples, asked, diagnosis=both, visits=self.visits)
             return AskedDataset(items, form, images, prompts, stage, self._seed(name))
         return StageDataset(self.train_examples, form, images, prompts, stage, self._seed(name))
 
@@ -237,7 +240,15 @@ class Session:
         if stage.questions != "diagnosis":
             both = stage.questions == "both"
             return asked_validation(
-                self._compared(looked_at), self.questions, form, images, prompts, both, self.visits
+                self._compared(looked_at),
+                self._questions_of(stage),
+                form,
+                images,
+                prompts,
+                both,
+                self.visits,
+                choices=stage.choices_shown > 0,
+                kind=AskedValidation if stage.language else ChoiceValidation,
             )
         return Validation(looked_at, form, images, prompts, stage.language > 0)
 

@@ -22,8 +22,8 @@ class ClosedScore:
     """Whether a closed question was answered right, by each rule.
 
     Attributes:
-        likelihood: likeliest choice, summed log-probabilities, mean over all cyclic orders; the
-            number to report.
+        likelihood: likeliest choice, summed log-probabilities, mean over all cyclic orders that
+            the choices were shown in; the number to report.
         length_normalised: the same by log-probability per token.
         one_order: the same as ``likelihood`` in the first order alone.
         strict: the generated text is the answer and nothing else.
@@ -59,12 +59,13 @@ def score_closed(
     """Score a question with choices.
 
     Args:
-        log_likelihoods: float ``(choices, choices)``: a row for each of `cyclic_orders`, a column
-            for each position; summed over the tokens of the answer shown there.
+        log_likelihoods: float ``(orders, choices)``: a row for each of `cyclic_orders`, or the
+            first alone where the choices were not shown; a column for each position; summed over
+            the tokens of the answer there.
         lengths: int, the same shape, tokens of these answers.
         generated: what the model wrote for the first order.
     """
-    orders = cyclic_orders(len(question.choices))
+    orders = cyclic_orders(len(question.choices))[: len(np.atleast_2d(log_likelihoods))]
     summed = scores_of(log_likelihoods, lengths)
     per_token = scores_of(log_likelihoods, lengths, "mean")
     right = question.answer_index

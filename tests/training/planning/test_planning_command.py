@@ -69,6 +69,16 @@ def test_the_command_prints_the_plan_as_json(recipe_file: Path) -> None:
     assert said["learned"] == sum(part["learned"] for part in said["parameters"])
 
 
+def test_two_scans_a_prompt_are_planned_where_questions_are_asked(recipe_file: Path) -> None:
+    command = ["plan", str(recipe_file), "--device", "cpu", "--gpu-memory", "1kB", "--images", "2"]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, UsageError)
+    assert refused.exception.code == "plan-of-two"
+    shown = CliRunner().invoke(app, [*command, "tune.questions=vqa", "tune.itc_answer=0"])
+    assert shown.exit_code == 0, shown.output
+    assert "2 scans in a prompt" in " ".join(shown.stdout.split())
+
+
 def test_a_wrong_amount_stops_the_command(recipe_file: Path) -> None:
     shown = CliRunner().invoke(app, ["plan", str(recipe_file), "--gpu-memory", "24"])
     assert isinstance(shown.exception, UsageError)

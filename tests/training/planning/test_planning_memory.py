@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from medblip.model import MedBlipForConditionalGeneration
 from medblip.recipe import Recipe
-from medblip.training.planning import plan
+from medblip.training import recomputing
+from medblip.training.planning import TextLengths, plan
 from medblip.training.planning.batch import training_batch
 from medblip.training.planning.live_bytes import LiveBytes
 from medblip.training.planning.model import new_model
@@ -28,11 +30,14 @@ BATCH = 6  # so that no two instants of a step nearly tie for the peak
 TOLERANCE = 0.05
 
 
-def shadow(recipe: Recipe, device: str = "cpu") -> Shadow:
-    return Shadow(recipe, recipe.tune, LENGTHS, device)  # type: ignore[arg-type]
+TWO_SCANS = replace(LENGTHS, prefixes=2)
 
 
-def counted(recipe: Recipe, checkpointing: bool) -> Peak:
+def shadow(recipe: Recipe, device: str = "cpu", lengths: TextLengths = LENGTHS) -> Shadow:
+    return Shadow(recipe, recipe.tune, lengths, device)  # type: ignore[arg-type]
+
+
+def counted(recipe: Recipe, checkpointing: bool, lengths: TextLengths = LENGTHS) -> Peak:
     """The peak of a real step on real tensors, their storages counted as they come and go."""
     torch.manual_seed(0)
     model = new_model(recipe, recipe.tune, MedBlipForConditionalGeneration)
@@ -40,7 +45,7 @@ def counted(recipe: Recipe, checkpointing: bool) -> Peak:
         model.gradient_checkpointing_enable()
     optimizer = new_optimizer(model, recipe.tune, foreach=False)
     pixels = recipe.model.train_patch_embedding
-    inputs = training_batch(model.config, recipe.tune, BATCH, LENGTHS, pixels)
+    inputs = training_batch(model.config, recipe.tune, BATCH, lengths, pixels)
     live = LiveBytes()
     for parameter in model.parameters():
         live.hold("learned_weights" if parameter.requires_grad else "frozen_weights", [parameter])
@@ -60,16 +65,20 @@ def arithmetic(recipe: Recipe) -> Callable[[], AbstractContextManager[None]]:
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "recomputing"])
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    ("language", "lengths"),
+    [*((language, LENGTHS) for language in LANGUAGES), ("gpt2", TWO_SCANS)],
+    ids=[*LANGUAGES, "two scans"],
+)
 def test_the_shadow_of_a_step_weighs_what_the_step_weighs(
-    language: str, checkpointing: bool
+    language: str, lengths: TextLengths, checkpointing: bool
 ) -> None:
     recipe = tiny_recipe(language, base_dtype="bfloat16").model_copy(
         update={"precision": "bfloat16"}
     )
     planned, real = (
-        shadow(recipe).training_peak(BATCH, checkpointing),
-        counted(recipe, checkpointing),
+        shadow(recipe, lengths=lengths).training_peak(BATCH, checkpointing),
+        counted(recipe, checkpointing, lengths),
     )
     exact = ("frozen_weights", "learned_weights", "optimizer", "inputs")
     assert {n: getattr(planned, n) for n in exact} == {n: getattr(real, n) for n in exact}
@@ -139,6 +148,36 @@ def test_cached_tokens_spare_the_vision_towers_activations() -> None:
     assert cached.training_peak(64, False).activations < live.training_peak(64, False).activations
     assert cached.training_flops(False).by_part["vision tower"] == 0
     assert sum(p.learned for p in cached.parameters) < sum(p.learned for p in live.parameters)
+
+
+def test_two_scans_a_prompt_are_twice_the_images() -> None:
+    recipe = tiny_recipe()
+    one, two = shadow(recipe), shadow(recipe, lengths=TWO_SCANS)
+    volume = 4 * 16**3
+    more = two.training_peak(BATCH, False).inputs - one.training_peak(BATCH, False).inputs
+    assert more == BATCH * volume
+    for kind in ("training_flops", "answering_flops"):
+        arguments = [False] if kind == "training_flops" else []
+        once, twice = (getattr(s, kind)(*arguments).by_part for s in (one, two))
+        for part in ("vision tower", "patch embedding", "prefix map"):
+            assert twice[part] == 2 * once[part]
+        assert twice["language model"] == pytest.approx(once["language model"], rel=0.1)
+    assert two.answering_peak(4).total > one.answering_peak(4).total
+
+
+@pytest.mark.parametrize("compared", [False, True])
+def test_recomputing_by_itself_plans_with_the_scans_of_the_study(
+    compared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory is just enough for one scan a prompt."""
+    recipe = tiny_recipe(gradient_checkpointing="auto")
+    stage = {"questions": "vqa", "itc_answer": 0.0}
+    recipe = recipe.model_copy(update={"tune": recipe.tune.model_copy(update=stage)})
+    cpu = torch.device("cpu")
+    room = recomputing.step_bytes(recipe, "tune", cpu) / recomputing.ROOM + 1
+    monkeypatch.setattr(recomputing, "compares_scans", lambda *_: compared)
+    monkeypatch.setattr(recomputing, "free_bytes", lambda _: room)
+    assert recomputing.recomputed_share(recipe, None, cpu) == float(compared)  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------- counting

@@ -30,6 +30,7 @@ from medblip.experiments.kept import Kept
 from medblip.experiments.paper_tables import LOW_DATA
 from medblip.experiments.records import RunRecord
 from medblip.experiments.scoring import Caches
+from medblip.experiments.shown_fields import shown_record
 from medblip.experiments.study_controls import VERSION as SIMPLE_VERSION
 from medblip.experiments.study_controls import control_inputs
 from medblip.experiments.trials import Trial, distinct
@@ -161,13 +162,15 @@ class Analyst:
         )
 
     def _decisions(self) -> decisions.AllDecisions:
-        simple = simple_answers(self.study, columns_of(self.study), self.caches.cubes)
+        record = shown_record(self.trials)
+        simple = simple_answers(self.study, columns_of(self.study), self.caches.cubes, record)
         return decisions.decisions(self.answers, simple, self.n_resamples)
 
     @cached_property
     def _simple(self) -> list[str]:
         """What the simple models depend on."""
-        return [f"simple models {SIMPLE_VERSION}", *control_inputs(self.study)]
+        inputs = control_inputs(self.study, shown_record(self.trials))
+        return [f"simple models {SIMPLE_VERSION}", *inputs]
 
     def _finished(self, trial: Trial) -> bool:
         return self.kept.records(trial) is not None

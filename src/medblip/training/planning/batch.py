@@ -15,6 +15,8 @@ from medblip.model.configuration_medblip import MedQFormerConfig
 from medblip.model.losses import IGNORED
 from medblip.recipe import StageSection
 
+CHOICES = 4  # of a closed question, as M3D-VQA has them
+
 
 @dataclass(frozen=True)
 class TextLengths:
@@ -23,6 +25,7 @@ class TextLengths:
     Attributes:
         record, question_answer: the contrastive texts.
         prompt: prefix, record and question together.
+        prefixes: in the prompt, one a scan: 2 where its question compares with an earlier scan.
         answer: its end-of-sequence token included.
     """
 
@@ -30,15 +33,16 @@ class TextLengths:
     question_answer: int = 20
     prompt: int = 140
     answer: int = 6
+    prefixes: int = 1
 
 
 def prompt_ids(config: MedBlipConfig, batch: int, lengths: TextLengths) -> Tensor:
-    """Prompts ``(batch, lengths.prompt)`` without padding: the prefix, then random tokens.
+    """Prompts ``(batch, lengths.prompt)`` without padding: each prefix, then random tokens.
 
     Raises:
-        UsageError: the prompt is no longer than its prefix.
+        UsageError: the prompt is no longer than its prefixes.
     """
-    prefix = cast(MedQFormerConfig, config.qformer_config).num_query_tokens
+    prefix = lengths.prefixes * cast(MedQFormerConfig, config.qformer_config).num_query_tokens
     if lengths.prompt <= prefix:
         raise UsageError(
             "prompt length",
@@ -50,28 +54,42 @@ def prompt_ids(config: MedBlipConfig, batch: int, lengths: TextLengths) -> Tenso
     return torch.cat([places, _ids(config, batch, lengths.prompt - prefix)], 1)
 
 
-def image_inputs(config: MedBlipConfig, batch: int) -> dict[str, Tensor]:
-    """``pixel_values (batch, 1, D, H, W)`` in [0, 1]."""
+def image_inputs(config: MedBlipConfig, images: int) -> dict[str, Tensor]:
+    """``pixel_values (images, 1, D, H, W)`` in [0, 1]."""
     edge = config.volume_size
-    return {"pixel_values": torch.rand(batch, 1, edge, edge, edge)}
+    return {"pixel_values": torch.rand(images, 1, edge, edge, edge)}
 
 
 def training_batch(
     config: MedBlipConfig, stage: StageSection, batch: int, lengths: TextLengths, pixels: bool
 ) -> dict[str, Tensor]:
-    """Inputs of ``forward`` for one step: every sample with its image, all of one length.
+    """Inputs of ``forward`` for one step: every sample with its images, all of one length.
 
     Args:
         pixels: volumes, for a stage that trains the patch embedding; else cached image tokens.
     """
-    inputs = image_inputs(config, batch) if pixels else _cached_tokens(config, stage, batch)
+    images = batch * lengths.prefixes
+    inputs = image_inputs(config, images) if pixels else _cached_tokens(config, stage, images)
     if batch > 1:  # as the collator: one pair alone has nothing to be told apart from
-        inputs["contrast_rows"] = torch.arange(batch)
+        inputs["contrast_rows"] = torch.arange(batch) * lengths.prefixes + lengths.prefixes - 1
         for name, length in (("record", lengths.record), ("answer", lengths.question_answer)):
             inputs |= _masked(f"{name}_ids", f"{name}_mask", _ids(config, batch, length))
+    if stage.itc_choices > 0:
+        inputs |= _choices(config, batch, lengths)
     if stage.language > 0:
         inputs |= _language_inputs(config, batch, lengths)
     return inputs
+
+
+def _choices(config: MedBlipConfig, batch: int, lengths: TextLengths) -> dict[str, Tensor]:
+    """A closed question a sample, none of whose texts is another's too."""
+    ids = _ids(config, batch * CHOICES, lengths.question_answer)
+    return {
+        **_masked("choice_ids", "choice_mask", ids),
+        "choice_rows": torch.arange(batch) * lengths.prefixes + lengths.prefixes - 1,
+        "choice_places": torch.arange(batch * CHOICES).view(batch, CHOICES),
+        "choice_right": torch.zeros(batch, dtype=torch.int64),
+    }
 
 
 def _language_inputs(config: MedBlipConfig, batch: int, lengths: TextLengths) -> dict[str, Tensor]:
@@ -83,12 +101,12 @@ def _language_inputs(config: MedBlipConfig, batch: int, lengths: TextLengths) ->
     return {**_masked("input_ids", "attention_mask", torch.cat([ids, answer], 1)), "labels": labels}
 
 
-def _cached_tokens(config: MedBlipConfig, stage: StageSection, batch: int) -> dict[str, Tensor]:
+def _cached_tokens(config: MedBlipConfig, stage: StageSection, images: int) -> dict[str, Tensor]:
     kept = 1 + round(config.num_patches * (1 - stage.token_dropout))
     width = cast(PreTrainedConfig, config.vision_config).hidden_size
     return {
-        "image_tokens": torch.randn(batch, kept, width),
-        "image_mask": torch.ones(batch, kept, dtype=torch.bool),
+        "image_tokens": torch.randn(images, kept, width),
+        "image_mask": torch.ones(images, kept, dtype=torch.bool),
     }
 
 

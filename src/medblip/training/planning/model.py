@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration, MedBlipOutput
+from medblip.model.configuration_medblip import LOSSES
 from medblip.model.losses import answer_loss
 from medblip.recipe import Recipe, StageSection
 
@@ -18,7 +19,7 @@ ModelT = TypeVar("ModelT", bound=MedBlipForConditionalGeneration)
 class ShadowMedBlip(MedBlipForConditionalGeneration):
     """The model on tensors that hold no values: what reads ids and labels goes by shape instead.
 
-    Every prompt begins with its prefix and no row is padded, as in ``batch.py``.
+    Every prompt begins with its prefixes and no row is padded, as in ``batch.py``.
 
     Attributes:
         answer_length: tokens of each answer; the real model reads it off the labels.
@@ -31,9 +32,10 @@ class ShadowMedBlip(MedBlipForConditionalGeneration):
     ) -> Tensor:
         if prefix is None:
             return super().embed_prompt(input_ids, attention_mask, prefix)
-        queries = prefix.shape[1]
-        words = self._embed(input_ids[:, queries:], attention_mask[:, queries:])
-        return torch.cat([prefix.to(words.dtype), words], 1)
+        prefixes = prefix.reshape(len(input_ids), -1, prefix.shape[-1])  # of a prompt, in a row
+        places = prefixes.shape[1]
+        words = self._embed(input_ids[:, places:], attention_mask[:, places:])
+        return torch.cat([prefixes.to(words.dtype), words], 1)
 
     def forward(  # type: ignore[override]  # by name only
         self, *, labels: Tensor | None = None, **inputs: Any
@@ -60,11 +62,7 @@ def new_model(recipe: Recipe, stage: StageSection, model_class: type[ModelT]) ->
     section = recipe.model
     config = MedBlipConfig.from_recipe(recipe)
     config.skip_background = False
-    config.loss_weights = {
-        "itc_record": stage.itc_record,
-        "itc_answer": stage.itc_answer,
-        "language": stage.language,
-    }
+    config.loss_weights = {name: getattr(stage, name) for name in LOSSES}
     model = model_class(config)
     attention = "eager" if section.attention == "eager" else "sdpa"
     model.language_model.set_attn_implementation(attention)

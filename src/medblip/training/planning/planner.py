@@ -41,17 +41,19 @@ def plan(
         memory: bytes of the device.
         batch: samples of a training step; the recipe's if None.
         device: ``cuda``, or ``cpu`` to follow this machine's processor.
-        lengths: of the texts, in tokens.
+        lengths: of the texts, in tokens, and how many scans a prompt shows.
         scans: of one epoch.
         tflops, utilisation: see :class:`Assumptions`.
 
     Raises:
         InputError: a tower's architecture is neither stated nor found.
-        UsageError: the recipe trains nothing, or the device is neither.
+        UsageError: the recipe trains nothing, or the device is neither, or two scans a prompt are
+            planned for a recipe that asks for the diagnosis alone.
     """
     name, stage = _stage(recipe)
     kind = _device(device)
     lengths = lengths or TextLengths()
+    _check_prefixes(recipe, lengths)
     shadow = Shadow(recipe, stage, lengths, kind)
     cuda = kind == "cuda"
     assumed = Assumptions(
@@ -111,6 +113,16 @@ def _stage(recipe: Recipe) -> tuple[str, StageSection]:
     raise UsageError(
         recipe.name, "no stage has steps", "set tune.steps or tune.epochs", code="no-steps"
     )
+
+
+def _check_prefixes(recipe: Recipe, lengths: TextLengths) -> None:
+    if lengths.prefixes > 1 and not recipe.asks_questions:
+        raise UsageError(
+            recipe.name,
+            "it asks for the diagnosis alone, which is shown one scan",
+            "set tune.questions=vqa, or plan one scan a prompt",
+            code="plan-of-two",
+        )
 
 
 def _device(name: str) -> Device:

@@ -88,9 +88,9 @@ class Shadow:
         return _peak(live)
 
     def answering_peak(self, batch: int) -> Peak:
-        """Peak of scoring one answer per label for ``batch`` scans, with nothing of training."""
+        """Peak of scoring one answer per label for ``batch`` prompts, with nothing of training."""
         with self._acting(training=False), self._counting() as live:
-            image = image_inputs(self.model.config, batch)
+            image = image_inputs(self.model.config, batch * self.lengths.prefixes)
             live.hold("inputs", image.values())
             self._answer(image, batch)
         return _peak(live)
@@ -104,9 +104,9 @@ class Shadow:
         return counted().shared_by(pair)
 
     def answering_flops(self) -> Flops:
-        """Of the answer about one scan."""
+        """Of the answer to one prompt."""
         with self._acting(training=False), counting_flops(self.model) as counted:
-            self._answer(image_inputs(self.model.config, 1), 1)
+            self._answer(image_inputs(self.model.config, self.lengths.prefixes), 1)
         return counted()
 
     # ------------------------------------------------------------------ inside

@@ -100,10 +100,15 @@ def _sentences(plan: Plan) -> Iterator[str]:
     yield (
         f"Assumed: {assumed.device} in {assumed.precision}; texts of {texts.record} (record), "
         f"{texts.question_answer} (question and answer), {texts.prompt} (prompt with its prefix) "
-        f"and {texts.answer} (answer) tokens; no patch left out as background; "
+        f"and {texts.answer} (answer) tokens; {_scans(texts.prefixes)} in a prompt; "
+        "no patch left out as background; "
         f"{assumed.fragmentation:.0%} of the tensors' bytes lost between them; "
         f"{assumed.tflops:g} TFLOP/s at {assumed.utilisation:.0%} utilisation."
     )
+
+
+def _scans(count: int) -> str:
+    return "1 scan" if count == 1 else f"{count} scans"
 
 
 def scaling_table(scalings: Sequence[Scaling]) -> Table:
