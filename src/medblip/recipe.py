@@ -242,7 +242,9 @@ class StageSection(_Section):
 
     @model_validator(mode="after")
     def _questions_have_their_losses(self) -> Self:
-        if self.questions == "diagnosis" or not self.runs:
+        if not self.runs:
+            return self
+        if self.questions == "diagnosis":
             if self.itc_choices:
                 raise ValueError("itc_choices contrasts choices of questions: set questions to vqa")
             return self

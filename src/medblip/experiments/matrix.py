@@ -50,12 +50,20 @@ RECORD_ALONE = (
     "tune.evaluate_every=1000000000",
 )
 PLAIN_FIELDS = ("record.fields=[age, sex, education_years]",)
-QUESTIONS_ALONE = ("tune.questions=vqa", "tune.itc_answer=0")
+# The MedQFormer learns what to look for from the choices, beside the diagnosis, without which it
+# does not begin to learn; then the language model learns to say it.
+ASKED_CHANGES = (
+    *("align.questions=both", "align.itc_choices=1"),
+    *("tune.questions=vqa", "tune.itc_answer=0", "tune.itc_choices=1"),
+)
 # There is more to learn than three answers, so it takes more steps than the diagnosis. A small
-# language model learns to answer without the choices long before it learns to look one up.
+# language model learns to answer without the choices long before it learns to look one up, and
+# short answers before it learns dialogues. Larger buckets leave few kinds of questions to a batch,
+# which then learns nothing for hundreds of steps.
 QUESTION_LENGTHS = (
-    *("tune.steps=900", "tune.evaluate_every=150", "tune.save_every=150"),
-    *("tune.choices_shown=0", "tune.bucket=8"),
+    *("align.steps=500", "align.batch_size=64", "align.token_dropout=0.3"),
+    *("tune.steps=600", "tune.evaluate_every=150", "tune.save_every=150"),
+    *("tune.token_dropout=0.3", "tune.choices_shown=0", "tune.closed_first=0.6", "tune.bucket=2"),
 )
 QUESTION_MINUTES = 40.0
 
@@ -230,7 +238,7 @@ def _on_questions(size: Size) -> Setting:
     """The full model, which learns the study's questions in the place of the diagnosis."""
     minutes = size.minutes.get(QUESTIONS)
     recipe, lengths = size.models[size.main], size.question_lengths
-    return Setting(recipe, QUESTIONS_ALONE, QUESTIONS, lengths, minutes=minutes)
+    return Setting(recipe, ASKED_CHANGES, QUESTIONS, lengths, minutes=minutes)
 
 
 def _full(size: Size, model: str) -> Setting:
