@@ -62,7 +62,7 @@ ASKED_CHANGES = (
 # which then learns nothing for hundreds of steps.
 QUESTION_LENGTHS = (
     *("align.steps=500", "align.batch_size=64", "align.token_dropout=0.3"),
-    *("tune.steps=600", "tune.evaluate_every=150", "tune.save_every=150"),
+    *("tune.steps=800", "tune.evaluate_every=200", "tune.save_every=100"),
     *("tune.token_dropout=0.3", "tune.choices_shown=0", "tune.closed_first=0.6", "tune.bucket=2"),
 )
 QUESTION_MINUTES = 40.0
