@@ -56,15 +56,6 @@ ASKED_CHANGES = (
     *("align.questions=both", "align.itc_choices=1"),
     *("tune.questions=vqa", "tune.itc_answer=0", "tune.itc_choices=1"),
 )
-# There is more to learn than three answers, so it takes more steps than the diagnosis. A small
-# language model learns to answer without the choices long before it learns to look one up, and
-# short answers before it learns dialogues. Larger buckets leave few kinds of questions to a batch,
-# which then learns nothing for hundreds of steps.
-QUESTION_LENGTHS = (
-    *("align.steps=500", "align.batch_size=64", "align.token_dropout=0.3"),
-    *("tune.steps=800", "tune.evaluate_every=200", "tune.save_every=100"),
-    *("tune.token_dropout=0.3", "tune.choices_shown=0", "tune.closed_first=0.6", "tune.bucket=2"),
-)
 QUESTION_MINUTES = 40.0
 
 
@@ -80,7 +71,7 @@ class Size:
         stand_ins: our row -> the paper's that it is run in the place of.
         contrast_only: changes after which image and answer alone are learnt, without a language
             model; ``entry`` those that learn the 3D patch embedding in it.
-        question_lengths: steps of what learns a study's questions, and how these are asked.
+        questions: recipe of what learns a study's questions; that of ``main`` if empty.
         minutes: by setting, see `Setting.minutes`.
         notes: table -> what a reader should know about it at this size.
         means_nothing: why no number of this size means anything, which decides no claim then;
@@ -94,7 +85,7 @@ class Size:
     contrast_only: tuple[str, ...]
     entry: tuple[str, ...]
     entry_lengths: tuple[str, ...] = ()
-    question_lengths: tuple[str, ...] = ()
+    questions: str = ""
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     minutes: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -131,7 +122,7 @@ EMBEDDED = Size(
         "tune.token_noise=0",
     ),
     entry_lengths=("align.steps=150", "align.batch_size=8", "align.evaluate_sessions=60"),
-    question_lengths=QUESTION_LENGTHS,
+    questions="embedded-questions",
     stand_ins={f"{SMOLLM2}.{how}": f"biomedlm.{how}" for how in CONDITIONS},
     # About 7 minutes of training and 1.5 of scoring on two quiet cores; the controls are most of
     # the scoring.
@@ -237,8 +228,8 @@ def _low_data(size: Size, share: float) -> Setting:
 def _on_questions(size: Size) -> Setting:
     """The full model, which learns the study's questions in the place of the diagnosis."""
     minutes = size.minutes.get(QUESTIONS)
-    recipe, lengths = size.models[size.main], size.question_lengths
-    return Setting(recipe, ASKED_CHANGES, QUESTIONS, lengths, minutes=minutes)
+    recipe = size.questions or size.models[size.main]
+    return Setting(recipe, ASKED_CHANGES, QUESTIONS, minutes=minutes)
 
 
 def _full(size: Size, model: str) -> Setting:
