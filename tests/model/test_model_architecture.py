@@ -24,6 +24,7 @@ FROZEN = {
     "modern/dinov2-large": (304.37, 2594),
     "modern/siglip": (428.23, 2594),
     "embedded": (22.06, 134.5),
+    "embedded-questions": (22.06, 134.5),
 }
 
 
