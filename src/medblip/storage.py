@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock
 
 CHUNK_BYTES = 1 << 20
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part.*")  # the names that `replacing` gives
@@ -28,6 +29,28 @@ def cache_folder() -> Path:
 def cubes_folder() -> Path:
     """Where cubes are kept unless another folder is named."""
     return cache_folder() / "cubes"
+
+
+@contextmanager
+def locked(file: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold a file's lock; whatever ends the process, kill -9 included, frees it.
+
+    Where the file system has no locks it is not held, and nobody is kept out.
+
+    Args:
+        timeout: seconds to wait for it; below 0 without end.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
+    with suppress(NotImplementedError):  # a file system without locks
+        lock.acquire(timeout=timeout)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import QUERIES, SIZE, based_model, head_scan, tokenizer
+from tiny import QUERIES, head_scan, saved_checkpoint
 from typer.testing import CliRunner
 
 from medblip.cli import app
 from medblip.errors import UsageError
 from medblip.evaluation import answering, asking, chatting
-from medblip.model import MedBlipConfig, MedBlipImageProcessor, MedBlipProcessor
+from medblip.model import MedBlipConfig, MedBlipProcessor
 from medblip.notice import RESEARCH_USE
 from medblip.study.labels import QUESTION
 from medblip.training.card_facts import CardFacts, StageFact, TrainingFacts, facts_of_training
@@ -33,12 +33,7 @@ NO_HEAD = (head_scan().array > 10).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("checkpoint")
-    model = based_model(root / "bases")
-    model.save_pretrained(root / "model")
-    images = MedBlipImageProcessor({"size": SIZE})
-    MedBlipProcessor.for_model(model.config, images, tokenizer()).save_pretrained(root / "model")
-    return root / "model"
+    return saved_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture

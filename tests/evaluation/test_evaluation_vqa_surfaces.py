@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from test_report import content as report_content  # noqa: F401 - a fixture
-from tiny import SIZE, based_model, head_scan, tokenizer
+from tiny import head_scan, saved_checkpoint
 from typer.testing import CliRunner
 
 from medblip.cli import app
@@ -22,7 +22,6 @@ from medblip.evaluation.vqa_answers import Answered
 from medblip.evaluation.vqa_evaluate import QuestionEvaluation, QuestionSplit
 from medblip.evaluation.vqa_scores import score_condition
 from medblip.evaluation.vqa_shown import QUESTION_CONDITIONS
-from medblip.model import MedBlipImageProcessor, MedBlipProcessor
 from medblip.notice import RESEARCH_USE, SIMULATED_DATA
 from medblip.study.study import Example
 from vqa.asked_maker import questions_about
@@ -76,12 +75,7 @@ def test_the_terminal_shows_the_same_kinds(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("checkpoint")
-    model = based_model(root / "bases")
-    model.save_pretrained(root / "model")
-    images = MedBlipImageProcessor({"size": SIZE})
-    MedBlipProcessor.for_model(model.config, images, tokenizer()).save_pretrained(root / "model")
-    return root
+    return saved_checkpoint(tmp_path_factory.mktemp("checkpoint")).parent
 
 
 @pytest.fixture

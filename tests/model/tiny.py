@@ -27,7 +27,12 @@ from transformers import (
     T5Config,
 )
 
-from medblip.model import MedBlipConfig, MedBlipForConditionalGeneration
+from medblip.model import (
+    MedBlipConfig,
+    MedBlipForConditionalGeneration,
+    MedBlipImageProcessor,
+    MedBlipProcessor,
+)
 from medblip.model.base_identity import describe_base
 from medblip.model.bases import load_language, load_vision
 from medblip.model.prompt import pad_left
@@ -182,6 +187,15 @@ def based_model(
     )
     torch.manual_seed(3)
     return stirred(MedBlipForConditionalGeneration.from_components(config, *towers)).eval()
+
+
+def saved_checkpoint(root: Path) -> Path:
+    """The folder of a checkpoint with its processor, whose towers lie beside it."""
+    model = based_model(root / "bases")
+    model.save_pretrained(root / "model")
+    images = MedBlipImageProcessor({"size": SIZE})
+    MedBlipProcessor.for_model(model.config, images, tokenizer()).save_pretrained(root / "model")
+    return root / "model"
 
 
 def volumes(count: int, seed: int = 0) -> Tensor:

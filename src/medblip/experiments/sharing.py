@@ -7,17 +7,17 @@ machines they hold as far as the shared file system locks files.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from medblip.errors import UsageError
+from medblip.storage import locked
 from medblip.training.agreement import process_count
 from medblip.training.entering import alone
 
 CLAIM_LOCK = ".trial.lock"  # in a run's folder; that of a training is held for its part alone
-AT_ONCE, FOREVER = 0, -1
 
 
 @contextmanager
@@ -39,26 +39,14 @@ def claimed(run: Path) -> Iterator[bool]:
 @contextmanager
 def turn(file: Path) -> Iterator[None]:
     """Wait until no other process changes a file, and keep the others waiting."""
-    with _locked(file.with_name(f".{file.name}.lock"), FOREVER):
+    with locked(file.with_name(f".{file.name}.lock")):
         yield
 
 
 def _claim(run: Path, held: ExitStack) -> bool:
     try:
-        held.enter_context(_locked(run / CLAIM_LOCK, AT_ONCE))
+        held.enter_context(locked(run / CLAIM_LOCK, timeout=0))
         with alone(run):  # `medblip train` knows nothing of trials
             return True
     except (Timeout, UsageError):
         return False
-
-
-@contextmanager
-def _locked(file: Path, timeout: float) -> Iterator[None]:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
-    with suppress(NotImplementedError):  # a file system without locks
-        lock.acquire(timeout=timeout)
-    try:
-        yield
-    finally:
-        lock.release()

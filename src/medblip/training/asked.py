@@ -25,7 +25,7 @@ from medblip.training.schedule import SHOWN, Draw
 from medblip.training.token_cache import LiveTokens
 from medblip.training.tokenised import question_and_answer
 from medblip.vqa.priors import Visits, prior_cube
-from medblip.vqa.prompting import said_before, shown
+from medblip.vqa.prompting import said_before, shown, worded
 from medblip.vqa.question_file import QUESTIONS_FILE
 from medblip.vqa.questions import Question
 from medblip.vqa.study_questions import asked_about, by_session, unrolled
@@ -162,7 +162,7 @@ class AskedDataset(StageDataset):
     def _asked_lengths(self, question: Question, previous: bool) -> list[int]:
         """As the sample is shown, in the order of ``SHOWN``."""
         before = said_before(question)
-        asked = shown(question) if self.stage.choices_shown else question.text
+        asked = worded(question, choices=self.stage.choices_shown > 0)
         answer = len(self.texts.answer(question.answer))
         whole = len(self.texts.prompt(before, True, asked, previous)) + answer
         prefix = len(self.texts.prompts.scans(previous=previous))

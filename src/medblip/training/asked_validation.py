@@ -23,7 +23,7 @@ from medblip.training.precision import autocast
 from medblip.training.token_cache import LiveTokens
 from medblip.training.validation import Validation
 from medblip.vqa.priors import Visits, prior_cube
-from medblip.vqa.prompting import said_before, shown
+from medblip.vqa.prompting import said_before, worded
 from medblip.vqa.questions import Question
 from medblip.vqa.study_questions import by_session
 
@@ -158,7 +158,7 @@ class AskedValidation(Validation):
             Ask(
                 self.prompts.prompt(
                     said_before(question),
-                    shown(question) if self.choices else question.text,
+                    worded(question, choices=self.choices),
                     previous=bool(previous),
                 ).ids,
                 tuple(self.prompts.answer(answer) for answer in question.choices),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from medblip.errors import UsageError
-from medblip.storage import write_json
+from medblip.storage import locked, write_json
 from medblip.training.agreement import is_first_process
 
 START_FILE = "run.json"
@@ -69,18 +69,14 @@ def alone(out: Path) -> Iterator[None]:
     if not is_first_process():  # the first one holds it for all
         yield
         return
-    lock = FileLock(out / LOCK_FILE)
-    try:
-        with suppress(NotImplementedError):  # a file system without locks
-            lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(
-            str(out),
-            "another process trains in this folder at this moment",
-            "wait for it, or choose another --out",
-            code="run-in-use",
-        ) from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(out / LOCK_FILE, timeout=0))
+        except Timeout:
+            raise UsageError(
+                str(out),
+                "another process trains in this folder at this moment",
+                "wait for it, or choose another --out",
+                code="run-in-use",
+            ) from None
         yield
-    finally:
-        lock.release()

@@ -32,6 +32,11 @@ def shown(question: Question, order: Sequence[int] | None = None) -> str:
     return f"{question.text} Choices: {' '.join(listed)}" if listed else question.text
 
 
+def worded(question: Question, *, choices: bool) -> str:
+    """The question as `shown`, or without its choices."""
+    return shown(question) if choices else question.text
+
+
 def lettered(question: Question, order: Sequence[int] | None = None) -> list[str]:
     """The choices with their letters, by position: ``["A. yes", "B. no"]``."""
     choices = question.choices if order is None else [question.choices[n] for n in order]
